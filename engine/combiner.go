@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// combiner puts requests for one drop that arrive while a call is in flight
+// into the next call. There is no timer: an idle drop's request is sent at
+// once, and under load the batches grow by themselves to what one round trip
+// lets arrive.
+//
+// Each drop has a lane of its own, so a hot drop does not delay the others.
+// A lane lives while it has work and is served by at most inFlight goroutines,
+// which stop waits for.
+type combiner[Q, R any] struct {
+	limits combinerLimits
+	// send makes one call for the batch and gives each member its outcome.
+	send func(ctx context.Context, drop int64, batch []*member[Q, R])
+
+	mu      sync.Mutex
+	lanes   map[int64]*lane[Q, R]
+	stopped bool
+	flights sync.WaitGroup
+}
+
+type combinerLimits struct {
+	batch, queue, inFlight int
+	timeout                time.Duration // of one call
+}
+
+type lane[Q, R any] struct {
+	waiting []*member[Q, R]
+	flights int
+}
+
+// member is one request of a batch.
+type member[Q, R any] struct {
+	req   Q
+	res   R
+	err   error
+	state atomic.Int32
+	done  chan struct{}
+}
+
+// A waiting member is either taken into a batch or abandoned by its caller,
+// never both: what nobody waits for is not sent.
+const (
+	memberWaiting int32 = iota
+	memberTaken
+	memberAbandoned
+)
+
+func newCombiner[Q, R any](limits combinerLimits, send func(context.Context, int64, []*member[Q, R])) *combiner[Q, R] {
+	return &combiner[Q, R]{limits: limits, send: send, lanes: map[int64]*lane[Q, R]{}}
+}
+
+// do sends the request with the drop's next batch and returns its outcome.
+// It returns ErrOverloaded when the lane is full or the combiner is stopped,
+// and ErrUnavailable when ctx ends first; the request was then not sent, or its
+// outcome is unknown.
+func (c *combiner[Q, R]) do(ctx context.Context, drop int64, req Q) (R, error) {
+	m := &member[Q, R]{req: req, done: make(chan struct{})}
+	if err := c.enqueue(drop, m); err != nil {
+		return m.res, err
+	}
+	select {
+	case <-m.done:
+		return m.res, m.err
+	case <-ctx.Done():
+		m.state.CompareAndSwap(memberWaiting, memberAbandoned)
+		var none R
+		return none, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+func (c *combiner[Q, R]) enqueue(drop int64, m *member[Q, R]) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return fmt.Errorf("%w: stopping", ErrOverloaded)
+	}
+	l := c.lanes[drop]
+	if l == nil {
+		l = &lane[Q, R]{}
+		c.lanes[drop] = l
+	}
+	if len(l.waiting) >= c.limits.queue {
+		return fmt.Errorf("%w: %d requests wait for drop %d", ErrOverloaded, len(l.waiting), drop)
+	}
+	l.waiting = append(l.waiting, m)
+	if l.flights < c.limits.inFlight {
+		l.flights++
+		c.flights.Add(1)
+		go c.fly(drop, l)
+	}
+	return nil
+}
+
+// fly sends batch after batch until nothing waits.
+func (c *combiner[Q, R]) fly(drop int64, l *lane[Q, R]) {
+	defer c.flights.Done()
+	batch := make([]*member[Q, R], 0, 8)
+	for {
+		batch = c.take(drop, l, batch[:0])
+		if len(batch) == 0 {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), c.limits.timeout)
+		c.send(ctx, drop, batch)
+		cancel()
+		for i, m := range batch {
+			close(m.done)
+			batch[i] = nil
+		}
+	}
+}
+
+// take moves the next batch out of the lane. An empty one ends the flight, and
+// the last flight takes the lane away.
+func (c *combiner[Q, R]) take(drop int64, l *lane[Q, R], batch []*member[Q, R]) []*member[Q, R] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for n < len(l.waiting) && len(batch) < c.limits.batch {
+		if m := l.waiting[n]; m.state.CompareAndSwap(memberWaiting, memberTaken) {
+			batch = append(batch, m)
+		}
+		n++
+	}
+	rest := copy(l.waiting, l.waiting[n:])
+	clear(l.waiting[rest:])
+	l.waiting = l.waiting[:rest]
+	if len(batch) == 0 {
+		l.flights--
+		if l.flights == 0 {
+			delete(c.lanes, drop)
+		}
+	}
+	return batch
+}
+
+// stop refuses further requests and waits until all flights have landed.
+func (c *combiner[Q, R]) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	c.flights.Wait()
+}
+
+// fail gives every member of the batch the same error.
+func fail[Q, R any](batch []*member[Q, R], err error) {
+	for _, m := range batch {
+		m.err = err
+	}
+}

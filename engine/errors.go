@@ -1,0 +1,42 @@
+package engine
+
+import "errors"
+
+// The refusals and failures of the engine. A refusal leaves no trace in
+// Redis. Test with errors.Is.
+var (
+	ErrDropNotFound        = errors.New("drop not found")
+	ErrReservationNotFound = errors.New("reservation not found")
+
+	ErrOutOfStock   = errors.New("out of stock")
+	ErrNotStarted   = errors.New("drop has not started")
+	ErrEnded        = errors.New("drop has ended")
+	ErrPaused       = errors.New("drop is paused")
+	ErrLimitReached = errors.New("limit per customer reached")
+	ErrSizeRequired = errors.New("this drop is sold by size: size is required")
+	ErrUnknownSize  = errors.New("the drop has no such size")
+	// ErrExhausted: the drop has handed out all of its reservation ids.
+	ErrExhausted = errors.New("drop has no reservation ids left")
+	// ErrIdempotencyConflict: the key was used with another user or size.
+	ErrIdempotencyConflict = errors.New("idempotency key was used for another request")
+
+	// ErrExpired, ErrCancelled and ErrCompleted say how a reservation ended
+	// that the caller wanted to end in another way.
+	ErrExpired   = errors.New("reservation expired")
+	ErrCancelled = errors.New("reservation was cancelled")
+	ErrCompleted = errors.New("reservation was purchased")
+
+	// ErrOverloaded: a bounded queue is full; nothing was sent to Redis.
+	ErrOverloaded = errors.New("overloaded")
+	// ErrUnavailable: Redis did not answer, or refused for a reason of its
+	// own. The outcome of a change is unknown: repeat it with its key.
+	ErrUnavailable = errors.New("redis unavailable")
+	// ErrCorrupt: counters or members disagree; nothing was written. A bug or
+	// a foreign hand in Redis: an operator has to look.
+	ErrCorrupt = errors.New("conservation violated")
+
+	// ErrInvalid wraps every complaint about a caller's arguments.
+	ErrInvalid = errors.New("invalid argument")
+	// ErrExists: the drop is open already with other terms.
+	ErrExists = errors.New("drop exists with other terms")
+)

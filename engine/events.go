@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Reason says what changed a drop.
+type Reason string
+
+// The reasons of events.
+const (
+	ReasonOpened    Reason = "opened"
+	ReasonReserved  Reason = "reserved"
+	ReasonPurchased Reason = "purchased"
+	ReasonCancelled Reason = "cancelled"
+	ReasonExpired   Reason = "reservation_expired"
+)
+
+// Event tells of one change of a drop. Counts are absolute, so of two events
+// the one with the greater version is right about every size it names.
+type Event struct {
+	Drop      int64
+	Version   int64
+	Reason    Reason
+	Sizes     []SizeCount // those that changed, Total included
+	Purchases []Sale      // on ReasonPurchased
+}
+
+// Sale is one purchase in an event.
+type Sale struct {
+	Reservation int64
+	User        int64
+}
+
+// EventHandler gets what Listen hears. Its functions are called one at a time
+// and must not block for long: Redis drops a subscriber that reads too slowly.
+type EventHandler struct {
+	Event func(Event)
+	// Resync is called after each (re)subscription: events may have been
+	// missed, so read the stock anew.
+	Resync func()
+}
+
+// Listen hears the events of all drops until ctx ends, across reconnects.
+func (e *Engine) Listen(ctx context.Context, h EventHandler) {
+	channels := make([]string, e.keys.partitions)
+	for p := range channels {
+		channels[p] = e.keys.events(p)
+	}
+	sub := e.redis.Subscribe(ctx, channels...)
+	defer func() { _ = sub.Close() }()
+	for msg := range receive(ctx, sub) {
+		switch msg := msg.(type) {
+		case *redis.Subscription:
+			if msg.Count == len(channels) && h.Resync != nil { // the last of them
+				h.Resync()
+			}
+		case *redis.Message:
+			ev, err := parseEvent(msg.Payload)
+			if err != nil {
+				e.log.Error("event could not be read", "channel", msg.Channel, "err", err)
+				continue
+			}
+			h.Event(ev)
+		}
+	}
+}
+
+// receive yields what the subscription brings, reconnecting by itself, until
+// ctx ends. A connection lost and found again shows as a *redis.Subscription.
+func receive(ctx context.Context, sub *redis.PubSub) iter.Seq[any] {
+	messages := sub.ChannelWithSubscriptions(redis.WithChannelSize(1024))
+	return func(yield func(any) bool) {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case msg, ok := <-messages:
+				if !ok || !yield(msg) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func parseEvent(payload string) (Event, error) {
+	var raw struct {
+		Drop    int64               `json:"d"`
+		Version int64               `json:"v"`
+		Reason  Reason              `json:"r"`
+		Sizes   map[string][3]int64 `json:"s"`
+		Sales   [][2]any            `json:"p"`
+	}
+	if err := json.Unmarshal([]byte(payload), &raw); err != nil {
+		return Event{}, fmt.Errorf("event: %w", err)
+	}
+	ev := Event{Drop: raw.Drop, Version: raw.Version, Reason: raw.Reason}
+	for size, c := range raw.Sizes {
+		ev.Sizes = append(ev.Sizes, SizeCount{
+			Size: size, Total: c[0] + c[1] + c[2], Available: c[0], Held: c[1], Sold: c[2],
+		})
+	}
+	for _, s := range raw.Sales {
+		seq, ok1 := s[0].(float64)
+		text, ok2 := s[1].(string)
+		user, err := strconv.ParseInt(text, 10, 64)
+		if !ok1 || !ok2 || err != nil {
+			return Event{}, fmt.Errorf("event: sale %v", s)
+		}
+		ev.Purchases = append(ev.Purchases, Sale{Reservation: ReservationID(raw.Drop, int64(seq)), User: user})
+	}
+	return ev, nil
+}

@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/holdfast/holdfast/lua"
+)
+
+// ExpirerConfig configures an Expirer.
+type ExpirerConfig struct {
+	// Batch is how many lapsed holds one script call releases. Defaults to 500.
+	Batch int
+	// NoSweep leaves the release to expired-key notifications alone, which
+	// come late and can be lost: for tests. Defaults to false.
+	NoSweep bool
+	// NoNotifications leaves the release to the sweep alone, for a Redis whose
+	// notifications cannot be switched on. Defaults to false.
+	NoNotifications bool
+}
+
+// Expirer gives lapsed holds back. Any number of them may run, in any number
+// of processes; one is enough.
+//
+// Two things wake a partition's release: the deadline sweep, which knows when
+// the next hold lapses, and Redis's expired-key notifications. The sweep is the
+// truth: every release reads the deadlines. A notification is a hint, which
+// may come late, twice or never.
+type Expirer struct {
+	e    *Engine
+	cfg  ExpirerConfig
+	wake []chan struct{} // one a partition
+}
+
+const (
+	// lookEvery is how often a partition is looked at when nothing is known to
+	// lapse. A hold lasts MinHold at the least, so each is seen before its deadline.
+	lookEvery = MinHold * 4 / 5
+	// sweepGap is the rest between two sweeps of a partition: holds that lapse
+	// within it are released together.
+	sweepGap = 5 * time.Millisecond
+	// sweepRetry is how long a partition rests after an error; it doubles up to
+	// sweepRetryMax.
+	sweepRetry    = 50 * time.Millisecond
+	sweepRetryMax = time.Second
+)
+
+// NewExpirer makes an Expirer of the engine's deployment.
+func (e *Engine) NewExpirer(cfg ExpirerConfig) *Expirer {
+	if cfg.Batch <= 0 {
+		cfg.Batch = 500
+	}
+	x := &Expirer{e: e, cfg: cfg, wake: make([]chan struct{}, e.keys.partitions)}
+	for p := range x.wake {
+		x.wake[p] = make(chan struct{}, 1)
+	}
+	return x
+}
+
+// Run releases lapsed holds until ctx ends.
+func (x *Expirer) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for p := range x.wake {
+		wg.Go(func() { x.sweep(ctx, p) })
+	}
+	if client, ok := x.e.redis.(*redis.Client); ok && !x.cfg.NoNotifications {
+		wg.Go(func() { x.listen(ctx, client) })
+	}
+	wg.Wait()
+}
+
+// sweep looks after one partition: it releases what is due, then waits for the
+// next deadline or a wake-up, whichever is first.
+func (x *Expirer) sweep(ctx context.Context, p int) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	wait := func(d time.Duration, wake <-chan struct{}) {
+		timer.Reset(d)
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-timer.C:
+		}
+	}
+	for retry := sweepRetry; ctx.Err() == nil; {
+		next, err := x.release(ctx, p)
+		if err != nil {
+			if retry == sweepRetry && ctx.Err() == nil {
+				x.e.log.Error("release of lapsed holds failed; trying on", "partition", p, "err", err)
+			}
+			wait(retry, nil)
+			retry = min(2*retry, sweepRetryMax)
+			continue
+		}
+		retry = sweepRetry
+		wait(sweepGap, nil)
+		if x.cfg.NoSweep {
+			next = math.MaxInt64
+		} else {
+			next = min(next, lookEvery)
+		}
+		wait(max(0, next-sweepGap), x.wake[p])
+	}
+}
+
+// release releases all that is due in a partition and returns how long it is
+// until the next deadline.
+func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
+	k := x.e.keys
+	for {
+		callCtx, cancel := context.WithTimeout(ctx, x.e.cfg.CallTimeout)
+		r, err := lua.Release(callCtx, x.e.redis, lua.ReleaseArgs{
+			Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
+			DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
+			Events: k.events(p), Most: int64(x.cfg.Batch),
+		})
+		cancel()
+		if err != nil {
+			return 0, unavailable(err)
+		}
+		x.e.metrics.released(r.Released, r.LateMS)
+		if r.Dead > 0 {
+			x.e.metrics.orphans.Add(float64(r.Dead))
+			x.e.log.Error("lapsed holds that fit no held unit are in the dead-letter stream", "partition", p, "count", r.Dead)
+		}
+		if r.Released+r.Dead < int64(x.cfg.Batch) {
+			if r.NextMS < 0 {
+				return lookEvery, nil
+			}
+			return time.Duration(r.NextMS+1) * time.Millisecond, nil
+		}
+	}
+}
+
+// listen wakes a partition's release for each expired hold key, and all of
+// them on every (re)connect, since notifications of the gap are lost.
+func (x *Expirer) listen(ctx context.Context, client *redis.Client) {
+	sub := client.PSubscribe(ctx, "__keyevent@*__:expired")
+	defer func() { _ = sub.Close() }()
+	for msg := range receive(ctx, sub) {
+		switch msg := msg.(type) {
+		case *redis.Subscription:
+			for p := range x.wake {
+				x.kick(p)
+			}
+		case *redis.Message:
+			if p, ok := x.e.keys.partitionOf(msg.Payload); ok {
+				x.kick(p)
+			}
+		}
+	}
+}
+
+func (x *Expirer) kick(p int) {
+	select {
+	case x.wake[p] <- struct{}{}:
+	default: // it is awake already
+	}
+}

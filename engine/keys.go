@@ -1,0 +1,67 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+)
+
+// keys makes every key name of the engine. All keys of a partition bear its
+// hash tag, so that each script touches one slot of a cluster:
+//
+//	hf:{p}:drop:<drop>        hash    state, start, end, hold, limit, version, seq, sizes; t: a: h: s:<size>
+//	hf:{p}:hold:<drop>:<seq>  string  the reservation key, with its TTL
+//	hf:{p}:deadlines          zset    one member a live hold, score = deadline in ms
+//	hf:{p}:buyers:<drop>      hash    user → units held and bought (only with a limit)
+//	hf:{p}:sold:<drop>        hash    seq → receipt of a purchase or a cancel
+//	hf:{p}:idem:<drop>        hash    Idempotency-Key → seq and what was asked
+//	hf:{p}:ledger             stream  every end of a hold
+//	hf:{p}:dead               stream  ledger records that could not be persisted
+//	hf:{p}:events             channel stock and purchase events
+//	hf:{p}:meta               hash    partitions: the count the deployment was started with
+type keys struct {
+	prefix     string // "hf"
+	partitions int
+}
+
+func (k keys) partition(drop int64) int { return int(drop % int64(k.partitions)) }
+
+func (k keys) base(p int) string { return k.prefix + ":{" + strconv.Itoa(p) + "}:" }
+
+func (k keys) ledger(p int) string    { return k.base(p) + "ledger" }
+func (k keys) dead(p int) string      { return k.base(p) + "dead" }
+func (k keys) deadlines(p int) string { return k.base(p) + "deadlines" }
+func (k keys) events(p int) string    { return k.base(p) + "events" }
+func (k keys) meta(p int) string      { return k.base(p) + "meta" }
+
+func (k keys) drop(drop int64) string {
+	return k.base(k.partition(drop)) + "drop:" + strconv.FormatInt(drop, 10)
+}
+func (k keys) buyers(drop int64) string {
+	return k.base(k.partition(drop)) + "buyers:" + strconv.FormatInt(drop, 10)
+}
+func (k keys) sold(drop int64) string {
+	return k.base(k.partition(drop)) + "sold:" + strconv.FormatInt(drop, 10)
+}
+func (k keys) idem(drop int64) string {
+	return k.base(k.partition(drop)) + "idem:" + strconv.FormatInt(drop, 10)
+}
+
+// holdPrefix is what the keys of the drop's holds begin with; the sequence
+// number follows.
+func (k keys) holdPrefix(drop int64) string {
+	return k.base(k.partition(drop)) + "hold:" + strconv.FormatInt(drop, 10) + ":"
+}
+
+// partitionOf is the partition that a hold key of this deployment belongs to.
+func (k keys) partitionOf(key string) (int, bool) {
+	rest, ok := strings.CutPrefix(key, k.prefix+":{")
+	if !ok {
+		return 0, false
+	}
+	number, rest, ok := strings.Cut(rest, "}:")
+	if !ok || !strings.HasPrefix(rest, "hold:") {
+		return 0, false
+	}
+	p, err := strconv.Atoi(number)
+	return p, err == nil && p >= 0 && p < k.partitions
+}

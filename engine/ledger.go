@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Ledger reads the partitions' ledger streams for one consumer of the group
+// that brings them to Postgres. Delivery is at least once: an entry stays
+// until Done, and Claim takes over what a dead consumer left.
+//
+// Its blocking reads use a client of their own, so that they never take a
+// connection from the reserve path.
+type Ledger struct {
+	redis    redis.UniversalClient
+	keys     keys
+	group    string
+	consumer string
+}
+
+// LedgerInfo says how far a partition's ledger is behind.
+type LedgerInfo struct {
+	Length int64 // entries not yet persisted
+	// Oldest is when the oldest of them was written; zero if there is none.
+	Oldest time.Time
+	// Dead is the number of entries in the dead-letter stream.
+	Dead int64
+}
+
+// ledgerGroup is the consumer group of the write-behind writers.
+const ledgerGroup = "persist"
+
+// Ledger gives access to the ledger as the named consumer. Names must be
+// stable over restarts of a process only if it wants its own entries back at
+// once; others are claimed after their idle time.
+// client must allow blocking reads (ReadTimeout is extended by go-redis).
+func (e *Engine) Ledger(client redis.UniversalClient, consumer string) *Ledger {
+	return &Ledger{redis: client, keys: e.keys, group: ledgerGroup, consumer: consumer}
+}
+
+// Partitions is the number of ledgers.
+func (l *Ledger) Partitions() int { return l.keys.partitions }
+
+// Init creates the partition's consumer group at the beginning of the stream,
+// if it is not there.
+func (l *Ledger) Init(ctx context.Context, partition int) error {
+	err := l.redis.XGroupCreateMkStream(ctx, l.keys.ledger(partition), l.group, "0").Err()
+	if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// Read returns up to count entries that no consumer has got yet, waiting up
+// to block for the first (block ≤ 0: not waiting). None is no error.
+// A group that is gone (FLUSHALL) is made again.
+func (l *Ledger) Read(ctx context.Context, partition int, count int64, block time.Duration) ([]Entry, error) {
+	if block <= 0 {
+		block = -1 // go-redis: no BLOCK; 0 would wait for ever
+	}
+	read := func() ([]redis.XStream, error) {
+		return l.redis.XReadGroup(ctx, &redis.XReadGroupArgs{
+			Group: l.group, Consumer: l.consumer,
+			Streams: []string{l.keys.ledger(partition), ">"},
+			Count:   count, Block: block,
+		}).Result()
+	}
+	res, err := read()
+	if err != nil && strings.HasPrefix(err.Error(), "NOGROUP") {
+		if err := l.Init(ctx, partition); err != nil {
+			return nil, err
+		}
+		res, err = read()
+	}
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil, nil
+	case err != nil:
+		return nil, unavailable(err)
+	}
+	return decodeEntries(res[0].Messages), nil
+}
+
+// Claim takes over up to count entries that another consumer (or an earlier
+// life of this one) was given and has not finished for minIdle. cursor is "0-0" at
+// first, then what the last call returned; "0-0" again means the round is done.
+func (l *Ledger) Claim(ctx context.Context, partition int, cursor string, count int64, minIdle time.Duration) ([]Entry, string, error) {
+	msgs, next, err := l.redis.XAutoClaim(ctx, &redis.XAutoClaimArgs{
+		Stream: l.keys.ledger(partition), Group: l.group, Consumer: l.consumer,
+		MinIdle: minIdle, Start: cursor, Count: count,
+	}).Result()
+	switch {
+	case err != nil && strings.HasPrefix(err.Error(), "NOGROUP"):
+		return nil, "0-0", l.Init(ctx, partition)
+	case err != nil:
+		return nil, cursor, unavailable(err)
+	}
+	return decodeEntries(msgs), next, nil
+}
+
+// Done acknowledges and deletes entries that are safe elsewhere. Call it only
+// after the commit.
+func (l *Ledger) Done(ctx context.Context, partition int, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	key := l.keys.ledger(partition)
+	_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.XAck(ctx, key, l.group, ids...)
+		p.XDel(ctx, key, ids...)
+		return nil
+	})
+	return unavailable(err)
+}
+
+// DeadLetter keeps a record that can not be persisted, with the entry it came
+// from and the reason, in the partition's dead-letter stream.
+// A repeat after a crash may keep it twice; it is never dropped.
+func (l *Ledger) DeadLetter(ctx context.Context, partition int, entryID, record, reason string) error {
+	return unavailable(l.redis.XAdd(ctx, &redis.XAddArgs{
+		Stream: l.keys.dead(partition),
+		Values: []string{"entry", entryID, "record", record, "reason", reason},
+	}).Err())
+}
+
+// Info says how far the partition's ledger is behind.
+func (l *Ledger) Info(ctx context.Context, partition int) (LedgerInfo, error) {
+	var length, dead *redis.IntCmd
+	var first *redis.XMessageSliceCmd
+	_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		length = p.XLen(ctx, l.keys.ledger(partition))
+		dead = p.XLen(ctx, l.keys.dead(partition))
+		first = p.XRangeN(ctx, l.keys.ledger(partition), "-", "+", 1)
+		return nil
+	})
+	if err != nil {
+		return LedgerInfo{}, unavailable(err)
+	}
+	info := LedgerInfo{Length: length.Val(), Dead: dead.Val()}
+	if msgs := first.Val(); len(msgs) == 1 {
+		var ms int64
+		if _, err := fmt.Sscanf(msgs[0].ID, "%d-", &ms); err == nil {
+			info.Oldest = time.UnixMilli(ms).UTC()
+		}
+	}
+	return info, nil
+}

@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	outcomes *prometheus.CounterVec
+	batch    prometheus.Histogram
+	releases prometheus.Counter
+	late     prometheus.Histogram
+	orphans  prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	return &metrics{
+		outcomes: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_engine_outcomes_total",
+			Help: "Outcomes of reserve, purchase and cancel.",
+		}, []string{"call", "outcome"}),
+		batch: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "holdfast_engine_reserve_batch_size",
+			Help:    "Requests that went in one reserve call.",
+			Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
+		}),
+		releases: f.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_engine_released_total",
+			Help: "Lapsed holds given back by this process.",
+		}),
+		late: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "holdfast_engine_release_late_seconds",
+			Help:    "By how much the oldest hold of each release was past its deadline.",
+			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 60},
+		}),
+		orphans: f.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_engine_orphans_total",
+			Help: "Lapsed holds that fit no held unit; each is in a dead-letter stream.",
+		}),
+	}
+}
+
+func (m *metrics) released(n, lateMS int64) {
+	if n > 0 {
+		m.releases.Add(float64(n))
+		m.late.Observe(float64(lateMS) / 1000)
+	}
+}
+
+// outcomeNames are the label values of the outcomes metric.
+var outcomeNames = []struct {
+	err  error
+	name string
+}{
+	{ErrOutOfStock, "out_of_stock"},
+	{ErrLimitReached, "limit_reached"},
+	{ErrNotStarted, "not_started"},
+	{ErrEnded, "ended"},
+	{ErrPaused, "paused"},
+	{ErrExpired, "expired"},
+	{ErrCancelled, "cancelled"},
+	{ErrCompleted, "completed"},
+	{ErrOverloaded, "overloaded"},
+	{ErrUnavailable, "unavailable"},
+	{ErrCorrupt, "corrupt"},
+}
+
+func (m *metrics) outcome(call string, err error) {
+	name := "ok"
+	if err != nil {
+		name = "refused"
+		for _, o := range outcomeNames {
+			if errors.Is(err, o.err) {
+				name = o.name
+				break
+			}
+		}
+	}
+	m.outcomes.WithLabelValues(call, name).Inc()
+}

@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/holdfast/holdfast/lua"
+)
+
+// reserveErrors maps each refusal of reserve.lua to its error.
+var reserveErrors = map[lua.Code]error{
+	lua.ReserveDropNotFound:        ErrDropNotFound,
+	lua.ReserveNotStarted:          ErrNotStarted,
+	lua.ReserveEnded:               ErrEnded,
+	lua.ReservePaused:              ErrPaused,
+	lua.ReserveOutOfStock:          ErrOutOfStock,
+	lua.ReserveLimitReached:        ErrLimitReached,
+	lua.ReserveSizeRequired:        ErrSizeRequired,
+	lua.ReserveUnknownSize:         ErrUnknownSize,
+	lua.ReserveIdempotencyConflict: ErrIdempotencyConflict,
+	lua.ReserveExhausted:           ErrExhausted,
+}
+
+// Reserve holds one unit for a person until the returned Deadline.
+//
+// Refusals: ErrDropNotFound, ErrNotStarted, ErrEnded, ErrPaused,
+// ErrOutOfStock, ErrLimitReached, ErrSizeRequired, ErrUnknownSize,
+// ErrIdempotencyConflict, ErrExhausted, ErrInvalid. After ErrUnavailable the
+// outcome is unknown: a repeat with the same Key gets the reservation if there
+// is one. ErrOverloaded: nothing happened, come again later.
+func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, error) {
+	if r.Drop < 1 || r.Drop > MaxDropID {
+		return Reservation{}, ErrDropNotFound
+	}
+	if r.User < 1 || !validSize(r.Size) || len(r.Key) > MaxKey {
+		return Reservation{}, fmt.Errorf("%w: user %d, size %q, key of %d bytes", ErrInvalid, r.User, r.Size, len(r.Key))
+	}
+	res, err := e.reserves.do(ctx, r.Drop, r)
+	e.metrics.outcome("reserve", err)
+	return res, err
+}
+
+func (e *Engine) reserveBatch(ctx context.Context, drop int64, batch []*member[ReserveRequest, Reservation]) {
+	e.metrics.batch.Observe(float64(len(batch)))
+	p := e.keys.partition(drop)
+	args := lua.ReserveArgs{
+		DropKey: e.keys.drop(drop), Deadlines: e.keys.deadlines(p),
+		Buyers: e.keys.buyers(drop), Idem: e.keys.idem(drop),
+		HoldPrefix: e.keys.holdPrefix(drop), Events: e.keys.events(p),
+		Drop: drop, MaxSeq: maxSeq,
+		Items: make([]lua.ReserveItem, len(batch)),
+	}
+	for i, m := range batch {
+		args.Items[i] = lua.ReserveItem{User: m.req.User, Size: m.req.Size, Key: m.req.Key}
+	}
+	reply, err := lua.Reserve(ctx, e.redis, args)
+	if err != nil {
+		fail(batch, unavailable(err))
+		return
+	}
+	created, deadline := time.UnixMilli(reply.NowMS).UTC(), time.UnixMilli(reply.DeadlineMS).UTC()
+	for i, m := range batch {
+		switch r := reply.Results[i]; {
+		case r.Seq > 0:
+			m.res = Reservation{
+				ID: ReservationID(drop, r.Seq), Drop: drop, User: m.req.User, Size: m.req.Size,
+				Status: StatusActive, Created: created, Deadline: deadline,
+			}
+		case r.Before != "":
+			m.res, m.err = parseHold(r.Before)
+			if m.err != nil {
+				m.err = fmt.Errorf("%w: %w", ErrCorrupt, m.err)
+			}
+			m.res.Replayed = true
+		default:
+			m.err = reserveErrors[r.Refusal]
+			if m.err == nil {
+				m.err = fmt.Errorf("%w: reserve.lua answered %d", ErrCorrupt, r.Refusal)
+			}
+		}
+	}
+}

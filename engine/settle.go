@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/holdfast/holdfast/lua"
+)
+
+// Purchase sells the held unit. A repeat returns the same receipt, with
+// Replayed set. Of a purchase and the deadline exactly one wins.
+//
+// Errors: ErrExpired, ErrCancelled, ErrReservationNotFound, ErrUnavailable
+// (outcome unknown; a repeat is safe), ErrOverloaded, ErrCorrupt.
+func (e *Engine) Purchase(ctx context.Context, id int64) (Reservation, error) {
+	res, err := e.settle(ctx, e.purchases, id)
+	e.metrics.outcome("purchase", err)
+	return res, err
+}
+
+// Cancel gives the held unit back. A repeat returns the same reservation, with
+// Replayed set. Errors as for Purchase, with ErrCompleted for a reservation
+// that was purchased.
+func (e *Engine) Cancel(ctx context.Context, id int64) (Reservation, error) {
+	res, err := e.settle(ctx, e.cancels, id)
+	e.metrics.outcome("cancel", err)
+	return res, err
+}
+
+func (e *Engine) settle(ctx context.Context, c *combiner[int64, Reservation], id int64) (Reservation, error) {
+	if id < 1 || id > MaxID {
+		return Reservation{}, ErrReservationNotFound
+	}
+	return c.do(ctx, DropOf(id), id)
+}
+
+func (e *Engine) purchaseBatch(ctx context.Context, drop int64, batch []*member[int64, Reservation]) {
+	e.settleBatch(ctx, drop, true, batch)
+}
+
+func (e *Engine) cancelBatch(ctx context.Context, drop int64, batch []*member[int64, Reservation]) {
+	e.settleBatch(ctx, drop, false, batch)
+}
+
+func (e *Engine) settleBatch(ctx context.Context, drop int64, purchase bool, batch []*member[int64, Reservation]) {
+	p := e.keys.partition(drop)
+	args := lua.SettleArgs{
+		DropKey: e.keys.drop(drop), Deadlines: e.keys.deadlines(p), Buyers: e.keys.buyers(drop),
+		Sold: e.keys.sold(drop), Ledger: e.keys.ledger(p),
+		HoldPrefix: e.keys.holdPrefix(drop), Events: e.keys.events(p),
+		Drop: drop, Purchase: purchase, Seqs: make([]int64, len(batch)),
+	}
+	for i, m := range batch {
+		args.Seqs[i] = seqOf(m.req)
+	}
+	results, err := lua.Settle(ctx, e.redis, args)
+	if err != nil {
+		fail(batch, unavailable(err))
+		return
+	}
+	for i, m := range batch {
+		m.res, m.err = settled(results[i])
+	}
+}
+
+// settled is what a caller gets for one result of settle.lua.
+func settled(r lua.SettleResult) (Reservation, error) {
+	switch r.Code {
+	case lua.Lapsed:
+		return Reservation{}, ErrExpired
+	case lua.NeverIssued, lua.DropNotFound:
+		return Reservation{}, ErrReservationNotFound
+	}
+	res, err := parseEnd(r.Record)
+	if err != nil {
+		return Reservation{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	switch r.Code {
+	case lua.Settled:
+		return res, nil
+	case lua.SettledBefore:
+		res.Replayed = true
+		return res, nil
+	case lua.EndedOtherwise:
+		if res.Status == StatusCompleted {
+			return res, ErrCompleted
+		}
+		return res, ErrCancelled
+	}
+	return Reservation{}, fmt.Errorf("%w: settle.lua answered %d", ErrCorrupt, r.Code)
+}

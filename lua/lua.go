@@ -1,0 +1,263 @@
+// Package lua holds the atomic scripts of the engine, one file a script, and
+// one typed Go function for each. Each file's header says what the script
+// does, its KEYS and ARGV, and what it returns.
+//
+// The functions send EVALSHA and, where the server does not know the script
+// (a restart, SCRIPT FLUSH, a new master), EVAL. Errors are those of go-redis.
+package lua
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed open.lua
+	openSource string
+	//go:embed reserve.lua
+	reserveSource string
+	//go:embed settle.lua
+	settleSource string
+	//go:embed release.lua
+	releaseSource string
+	//go:embed lookup.lua
+	lookupSource string
+
+	open    = redis.NewScript(openSource)
+	reserve = redis.NewScript(reserveSource)
+	settle  = redis.NewScript(settleSource)
+	release = redis.NewScript(releaseSource)
+	lookup  = redis.NewScript(lookupSource)
+)
+
+// Code is a named reply of a script, as its header lists them.
+type Code int64
+
+// Replies of Open.
+const (
+	Opened     Code = 1
+	SameTerms  Code = 2
+	OtherTerms Code = -1
+)
+
+// Refusals of Reserve.
+const (
+	ReserveDropNotFound        Code = -1
+	ReserveNotStarted          Code = -2
+	ReserveEnded               Code = -3
+	ReservePaused              Code = -4
+	ReserveOutOfStock          Code = -5
+	ReserveLimitReached        Code = -6
+	ReserveSizeRequired        Code = -7
+	ReserveUnknownSize         Code = -8
+	ReserveIdempotencyConflict Code = -9
+	ReserveExhausted           Code = -10
+)
+
+// Replies of Settle and Lookup about one hold.
+const (
+	Settled        Code = 1
+	SettledBefore  Code = 2
+	EndedOtherwise Code = 3
+	Lapsed         Code = -1
+	NeverIssued    Code = -2
+	DropNotFound   Code = -3
+
+	LookupLive    Code = 1
+	LookupSettled Code = 2
+	LookupLapsed  Code = 3
+)
+
+// OpenArgs are the terms of a drop. Times are Unix ms.
+type OpenArgs struct {
+	DropKey, Events      string
+	Drop                 int64
+	StartMS, EndMS       int64
+	HoldMS, Limit, First int64
+	Sized                bool
+	Sizes                []OpenSize
+}
+
+// OpenSize is the stock of one size.
+type OpenSize struct {
+	Size        string
+	Total, Sold int64
+}
+
+// Open runs open.lua.
+func Open(ctx context.Context, c redis.Scripter, a OpenArgs) (Code, error) {
+	sized := 0
+	if a.Sized {
+		sized = 1
+	}
+	argv := []any{a.Drop, a.StartMS, a.EndMS, a.HoldMS, a.Limit, sized, a.First, a.Events}
+	for _, s := range a.Sizes {
+		argv = append(argv, s.Size, s.Total, s.Sold)
+	}
+	code, err := open.Run(ctx, c, []string{a.DropKey}, argv...).Int64()
+	return Code(code), err
+}
+
+// ReserveArgs asks for one unit for each item.
+type ReserveArgs struct {
+	DropKey, Deadlines, Buyers, Idem string
+	HoldPrefix, Events               string
+	Drop, MaxSeq                     int64
+	Items                            []ReserveItem
+}
+
+// ReserveItem is one person's wish.
+type ReserveItem struct {
+	User int64
+	Size string
+	Key  string
+}
+
+// ReserveReply has one result for each item.
+type ReserveReply struct {
+	NowMS, DeadlineMS int64
+	Results           []ReserveResult
+}
+
+// ReserveResult is a new hold (Seq > 0), a hold that the same key got before
+// (Before not empty), or a refusal.
+type ReserveResult struct {
+	Seq     int64
+	Before  string
+	Refusal Code
+}
+
+// Reserve runs reserve.lua.
+func Reserve(ctx context.Context, c redis.Scripter, a ReserveArgs) (ReserveReply, error) {
+	argv := make([]any, 0, 4+3*len(a.Items))
+	argv = append(argv, a.Drop, a.HoldPrefix, a.Events, a.MaxSeq)
+	for i := range a.Items {
+		argv = append(argv, a.Items[i].User, a.Items[i].Size, a.Items[i].Key)
+	}
+	res, err := reserve.Run(ctx, c, []string{a.DropKey, a.Deadlines, a.Buyers, a.Idem}, argv...).Slice()
+	if err != nil {
+		return ReserveReply{}, err
+	}
+	if len(res) != 2+len(a.Items) {
+		return ReserveReply{}, fmt.Errorf("reserve.lua: %d results for %d items", len(res)-2, len(a.Items))
+	}
+	reply := ReserveReply{Results: make([]ReserveResult, len(a.Items))}
+	reply.NowMS, _ = res[0].(int64)
+	reply.DeadlineMS, _ = res[1].(int64)
+	for i, v := range res[2:] {
+		switch v := v.(type) {
+		case string:
+			reply.Results[i].Before = v
+		case int64:
+			if v > 0 {
+				reply.Results[i].Seq = v
+			} else {
+				reply.Results[i].Refusal = Code(v)
+			}
+		default:
+			return ReserveReply{}, fmt.Errorf("reserve.lua: result of type %T", v)
+		}
+	}
+	return reply, nil
+}
+
+// SettleArgs asks to end holds of one drop.
+type SettleArgs struct {
+	DropKey, Deadlines, Buyers, Sold, Ledger string
+	HoldPrefix, Events                       string
+	Drop                                     int64
+	Purchase                                 bool // else cancel
+	Seqs                                     []int64
+}
+
+// SettleResult is the outcome for one sequence number; Record is a ledger
+// record where Code is positive.
+type SettleResult struct {
+	Code   Code
+	Record string
+}
+
+// Settle runs settle.lua.
+func Settle(ctx context.Context, c redis.Scripter, a SettleArgs) ([]SettleResult, error) {
+	kind := "c"
+	if a.Purchase {
+		kind = "p"
+	}
+	argv := make([]any, 0, 4+len(a.Seqs))
+	argv = append(argv, kind, a.Drop, a.HoldPrefix, a.Events)
+	for _, seq := range a.Seqs {
+		argv = append(argv, seq)
+	}
+	res, err := settle.Run(ctx, c, []string{a.DropKey, a.Deadlines, a.Buyers, a.Sold, a.Ledger}, argv...).Slice()
+	if err != nil {
+		return nil, err
+	}
+	if len(res) != 2*len(a.Seqs) {
+		return nil, fmt.Errorf("settle.lua: %d values for %d holds", len(res), len(a.Seqs))
+	}
+	out := make([]SettleResult, len(a.Seqs))
+	for i := range out {
+		if out[i], err = codeAndString("settle.lua", res[2*i], res[2*i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// ReleaseArgs asks to release the lapsed holds of a partition.
+type ReleaseArgs struct {
+	Deadlines, Ledger, Dead          string
+	DropPrefix, BuyersPrefix, Events string
+	Most                             int64
+}
+
+// ReleaseReply says what was released and when to come again.
+type ReleaseReply struct {
+	Released int64
+	NextMS   int64 // until the next deadline; -1: no live hold
+	LateMS   int64 // by which the oldest release was late
+	Dead     int64
+}
+
+// Release runs release.lua.
+func Release(ctx context.Context, c redis.Scripter, a ReleaseArgs) (ReleaseReply, error) {
+	n, err := release.Run(ctx, c, []string{a.Deadlines, a.Ledger, a.Dead},
+		a.DropPrefix, a.BuyersPrefix, a.Events, a.Most).Int64Slice()
+	if err != nil {
+		return ReleaseReply{}, err
+	}
+	if len(n) != 4 {
+		return ReleaseReply{}, fmt.Errorf("release.lua: %d values, want 4", len(n))
+	}
+	return ReleaseReply{Released: n[0], NextMS: n[1], LateMS: n[2], Dead: n[3]}, nil
+}
+
+// LookupArgs names one hold.
+type LookupArgs struct {
+	DropKey, Deadlines, Sold, Hold string
+	Drop, Seq, Most                int64
+}
+
+// Lookup runs lookup.lua.
+func Lookup(ctx context.Context, c redis.Scripter, a LookupArgs) (SettleResult, error) {
+	res, err := lookup.Run(ctx, c, []string{a.DropKey, a.Deadlines, a.Sold, a.Hold}, a.Drop, a.Seq, a.Most).Slice()
+	if err != nil {
+		return SettleResult{}, err
+	}
+	if len(res) != 2 {
+		return SettleResult{}, fmt.Errorf("lookup.lua: %d values, want 2", len(res))
+	}
+	return codeAndString("lookup.lua", res[0], res[1])
+}
+
+func codeAndString(script string, code, text any) (SettleResult, error) {
+	c, ok1 := code.(int64)
+	s, ok2 := text.(string)
+	if !ok1 || !ok2 {
+		return SettleResult{}, fmt.Errorf("%s: reply of types %T, %T", script, code, text)
+	}
+	return SettleResult{Code: Code(c), Record: s}, nil
+}

@@ -1,0 +1,152 @@
+#!lua
+-- Reserves units of one drop for a batch of people: each gets one unit, or a
+-- refusal that leaves no trace. The batch is one atomic step, in its order.
+--
+-- KEYS[1] drop hash
+-- KEYS[2] deadlines zset of the partition
+-- KEYS[3] buyers hash of the drop
+-- KEYS[4] idempotency hash of the drop
+-- ARGV[1] drop id
+-- ARGV[2] prefix of the drop's hold keys (same slot as KEYS[1])
+-- ARGV[3] events channel
+-- ARGV[4] greatest sequence number
+-- ARGV[5…] for each person: user, size (empty: none), Idempotency-Key (empty: none)
+--
+-- Returns {now, deadline, r1, r2, …}, times in Unix ms. Each r is the sequence
+-- number of a new hold, or the description of the hold that the same key got
+-- before (a string, drop:seq:user:created:deadline:size), or a refusal below.
+local DROP_NOT_FOUND, NOT_STARTED, ENDED, PAUSED = -1, -2, -3, -4
+local OUT_OF_STOCK, LIMIT_REACHED, SIZE_REQUIRED, UNKNOWN_SIZE = -5, -6, -7, -8
+local IDEMPOTENCY_CONFLICT, EXHAUSTED = -9, -10
+
+local drop, deadlines, buyers, idem = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local id, hold_prefix, events, max_seq = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local FIRST, STEP = 5, 3
+
+-- Everything is read with one HMGET, two more where the batch needs them: the
+-- terms, the pool of a drop without sizes, then the pools of the sizes asked for.
+local fields = { 'state', 'start', 'end', 'hold', 'limit', 'sized', 'version', 'seq', 't:', 'a:', 'h:', 's:' }
+local at, keys = { [''] = 8 }, {}
+for i = FIRST, #ARGV, STEP do
+  local size, key = ARGV[i + 1], ARGV[i + 2]
+  if not at[size] then
+    local n = #fields
+    at[size] = n
+    fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 't:' .. size, 'a:' .. size, 'h:' .. size, 's:' .. size
+  end
+  if key ~= '' then keys[#keys + 1] = key end
+end
+local d = redis.call('HMGET', drop, unpack(fields))
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local reply = { now, 0 }
+if not d[1] then
+  for i = FIRST, #ARGV, STEP do reply[#reply + 1] = DROP_NOT_FOUND end
+  return reply
+end
+local starts, ends, hold, limit = tonumber(d[2]), tonumber(d[3]), tonumber(d[4]), tonumber(d[5])
+local sized, version, seq = d[6] == '1', tonumber(d[7]), tonumber(d[8])
+local deadline = now + hold
+reply[2] = deadline
+
+local closed
+if d[1] == 'paused' then closed = PAUSED
+elseif d[1] ~= 'open' or (ends > 0 and now >= ends) then closed = ENDED
+elseif now < starts then closed = NOT_STARTED end
+
+local stored = {} -- key → description of the hold it got, earlier or in this batch
+if #keys > 0 then
+  local found = redis.call('HMGET', idem, unpack(keys))
+  for i, key in ipairs(keys) do stored[key] = found[i] or nil end
+end
+
+local taken = {} -- user → units held and bought
+if limit > 0 and not closed then
+  local users = {}
+  for i = FIRST, #ARGV, STEP do users[#users + 1] = ARGV[i] end
+  local counts = redis.call('HMGET', buyers, unpack(users))
+  for i, user in ipairs(users) do taken[user] = tonumber(counts[i] or 0) end
+end
+
+local pools = {} -- size → {available, held, sold}, read on first use
+local function pool_of(size)
+  local pool = pools[size]
+  if pool == nil then
+    local n = at[size]
+    if not d[n + 1] then
+      pool = false
+    else
+      pool = { tonumber(d[n + 2]), tonumber(d[n + 3]), tonumber(d[n + 4]), taken = 0 }
+      if pool[1] + pool[2] + pool[3] ~= tonumber(d[n + 1]) then
+        return nil, redis.error_reply('HFCORRUPT ' .. drop .. ' size ' .. size .. ': available + held + sold ~= total')
+      end
+    end
+    pools[size] = pool
+  end
+  return pool
+end
+
+local holds, members, idems, limits = {}, {}, {}, {}
+for i = FIRST, #ARGV, STEP do
+  local user, size, key = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local r
+  local before = key ~= '' and stored[key]
+  if before then
+    local u, s = string.match(before, '^%d+:%d+:(%d+):%d+:%d+:(.*)$')
+    r = (u == user and s == size) and before or IDEMPOTENCY_CONFLICT
+  elseif closed then
+    r = closed
+  elseif sized and size == '' then
+    r = SIZE_REQUIRED
+  else
+    local pool, corrupt = pool_of(sized and size or '')
+    if corrupt then return corrupt end
+    if not pool then
+      r = UNKNOWN_SIZE
+    elseif limit > 0 and taken[user] >= limit then
+      r = LIMIT_REACHED
+    elseif pool[1] <= 0 then
+      r = OUT_OF_STOCK
+    elseif seq >= max_seq then
+      r = EXHAUSTED
+    else
+      seq = seq + 1
+      pool[1], pool[2], pool.taken = pool[1] - 1, pool[2] + 1, pool.taken + 1
+      local hold_of = id .. ':' .. seq .. ':' .. user .. ':' .. now .. ':' .. deadline .. ':' .. size
+      holds[#holds + 1] = hold_prefix .. seq
+      members[#members + 1] = deadline
+      members[#members + 1] = hold_of
+      if limit > 0 then taken[user] = taken[user] + 1; limits[user] = taken[user] end
+      if key ~= '' then
+        stored[key] = hold_of
+        idems[#idems + 1] = key
+        idems[#idems + 1] = hold_of
+      end
+      r = seq
+    end
+  end
+  reply[#reply + 1] = r
+end
+if #holds == 0 then return reply end
+
+-- All checks are done: from here on only writes.
+local changes, event = { 'version', version + 1, 'seq', seq }, {}
+for size, pool in pairs(pools) do
+  if pool and pool.taken > 0 then
+    local n = #changes
+    changes[n + 1], changes[n + 2], changes[n + 3], changes[n + 4] = 'a:' .. size, pool[1], 'h:' .. size, pool[2]
+    event[size] = { pool[1], pool[2], pool[3] }
+  end
+end
+redis.call('HSET', drop, unpack(changes))
+redis.call('ZADD', deadlines, unpack(members))
+for i = 1, #holds do redis.call('SET', holds[i], members[2 * i], 'PXAT', deadline) end
+if limit > 0 then
+  local counts = {}
+  for user, count in pairs(limits) do counts[#counts + 1] = user; counts[#counts + 1] = count end
+  redis.call('HSET', buyers, unpack(counts))
+end
+if #idems > 0 then redis.call('HSET', idem, unpack(idems)) end
+redis.call('PUBLISH', events, cjson.encode({ d = tonumber(id), v = version + 1, r = 'reserved', s = event }))
+return reply
