@@ -1,0 +1,61 @@
+# Holdfast. `make help` lists what there is to make.
+
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PORT      ?= 3000
+FUZZTIME  ?= 20s
+BENCHTIME ?= 5s
+# Anything else to hand on: make test TESTFLAGS='-run TestReserve -v', make run ARGS='--data /tmp/x'
+ARGS      ?=
+TESTFLAGS ?=
+
+LINT = .ci/tool golangci-lint github.com/golangci/golangci-lint/v2 v2.15.0 \
+       github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+K6   = .ci/tool k6 go.k6.io/k6 v1.8.1 go.k6.io/k6
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-unit fuzz lint bench k6 clean go servers compiler
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+run: servers build ## Install what is missing and serve on PORT (3000), with Redis and Postgres of its own
+	@exec bin/holdfast dev --port $(PORT) $(ARGS)
+
+build: go ## Build bin/holdfast
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
+
+test: go servers compiler ## Install what is missing and run every test, on real servers, with the race detector
+	CGO_ENABLED=1 go test -race -timeout 15m $(TESTFLAGS) ./...
+
+test-unit: go servers ## Run the packages' own tests only: no suites of test/, no race detector
+	go test -timeout 5m $(TESTFLAGS) $$(go list ./... | grep -v '/test/')
+
+fuzz: go ## Run each fuzz test for FUZZTIME (20s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+	    go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+	  done; \
+	done
+
+lint: go ## Check the formatting, go vet and golangci-lint
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	@linter=$$($(LINT)) && "$$linter" run --timeout 10m
+
+bench: go servers ## Measure reservations a second through HTTP and straight against Redis
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 15m $(TESTFLAGS) ./test/bench/...
+
+k6: servers build ## Send buyers with k6 to BASE_URL, or to a server started for it (VUS, DURATION)
+	@k6=$$($(K6)) && .ci/k6 "$$k6" test/k6/checkout.js $(ARGS)
+
+clean: ## Remove what was built; the data of `make run` in .holdfast stays
+	rm -rf bin
+
+go:
+	@command -v go >/dev/null || { echo "Go 1.26 or newer is missing: see https://go.dev/doc/install"; exit 1; }
+
+servers:
+	@.ci/install servers
+
+compiler:
+	@.ci/install compiler

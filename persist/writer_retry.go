@@ -1,0 +1,81 @@
+package persist
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Tries are this far apart while a server is away, doubling, half of it jitter.
+const (
+	retryFirst = 50 * time.Millisecond
+	retryMost  = 2 * time.Second
+)
+
+// persistently repeats do until it succeeds, or Postgres refuses its data.
+// Any other error it returns only once the writer is stopping: a server that
+// is away must not hold up Stop.
+func (w *Writer) persistently(server *outage, do func(context.Context) error) error {
+	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+		err := w.attempt(server, do)
+		switch {
+		case err == nil || refusesData(err):
+			server.over()
+			return err
+		case w.isStopping():
+			return err
+		case !contended(err):
+			server.began(err)
+		}
+		wait := time.NewTimer(pause/2 + rand.N(pause/2))
+		select {
+		case <-wait.C:
+		case <-w.stopping:
+			wait.Stop() // one last try
+		}
+	}
+}
+
+// attempt runs do once, in a slot if it goes to Postgres.
+func (w *Writer) attempt(server *outage, do func(context.Context) error) error {
+	if server == w.postgres {
+		select {
+		case w.slots <- struct{}{}:
+			defer func() { <-w.slots }()
+		case <-w.ctx.Done():
+			return w.ctx.Err()
+		}
+	}
+	return do(w.ctx)
+}
+
+// outage tells the log once when a server goes away and once when it is back,
+// however many goroutines notice.
+type outage struct {
+	of  string
+	log *slog.Logger
+
+	mu    sync.Mutex
+	since time.Time // zero: the server answers
+}
+
+func (o *outage) began(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since.IsZero() {
+		o.since = time.Now()
+		o.log.Error("the writer can not reach a server, and tries until it is back; purchases wait in the ledger",
+			"server", o.of, "error", err)
+	}
+}
+
+func (o *outage) over() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.since.IsZero() {
+		o.log.Info("the writer reaches the server again", "server", o.of, "after", time.Since(o.since).Round(time.Millisecond))
+		o.since = time.Time{}
+	}
+}
