@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,8 +92,11 @@ func decodeEntries(msgs []redis.XMessage) []Entry {
 	entries := make([]Entry, 0, len(msgs))
 	for _, m := range msgs {
 		e := Entry{ID: m.ID}
-		for _, v := range m.Values {
-			record, _ := v.(string)
+		fields := slices.SortedFunc(maps.Keys(m.Values), func(a, b string) int {
+			return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) // as numbers
+		})
+		for _, field := range fields {
+			record, _ := m.Values[field].(string)
 			end, err := parseEnd(record)
 			if err != nil {
 				e.Broken = append(e.Broken, record)

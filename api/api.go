@@ -1,0 +1,176 @@
+// Package api serves the engine over HTTP: the REST contract of openapi.yaml,
+// health, metrics and the description itself.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/cors"
+	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/holdfast/holdfast/engine"
+	"github.com/holdfast/holdfast/persist"
+)
+
+// Config is what an API is made of.
+type Config struct {
+	// Engine sells. Required.
+	Engine *engine.Engine
+	// Store is the catalogue and the history. Required.
+	Store *persist.Store
+	// Users are the people. Required.
+	Users *persist.Users
+	// CORSOrigins may call from browsers on other hosts; "*" stands for all.
+	// Defaults to none.
+	CORSOrigins []string
+	// Buyers is how many of the newest buyers a drop shows. Defaults to 3.
+	Buyers int
+	// MaxConns is how many connections are served at once. Defaults to 16,384.
+	MaxConns int
+	// Timeout bounds reading a request, answering it and writing the answer,
+	// each. Defaults to 10 s.
+	Timeout time.Duration
+	// Roles are shown by /readyz. Defaults to api alone.
+	Roles []string
+	// Version is shown by /readyz. Defaults to "dev".
+	Version string
+	// Log gets internal errors. Defaults to slog.Default().
+	Log *slog.Logger
+	// Metrics are served at /metrics, and get those of the API. Defaults to a
+	// registry of its own.
+	Metrics *prometheus.Registry
+}
+
+// maxBody is the greatest request body in bytes.
+const maxBody = 16 << 10
+
+// API is the HTTP server.
+type API struct {
+	cfg       Config
+	app       *fiber.App
+	engine    *engine.Engine
+	users     *persist.Users
+	catalogue *catalogue
+	metrics   *metrics
+	log       *slog.Logger
+}
+
+// New makes an API that does not listen yet.
+func New(cfg Config) (*API, error) {
+	if cfg.Engine == nil || cfg.Store == nil || cfg.Users == nil {
+		return nil, errors.New("api: Engine, Store and Users are required")
+	}
+	if cfg.Buyers == 0 {
+		cfg.Buyers = 3
+	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = 16_384
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	if len(cfg.Roles) == 0 {
+		cfg.Roles = []string{"api"}
+	}
+	if cfg.Version == "" {
+		cfg.Version = "dev"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = prometheus.NewRegistry()
+	}
+	a := &API{
+		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
+		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
+	}
+	a.app = fiber.New(fiber.Config{
+		AppName:               "Holdfast",
+		BodyLimit:             maxBody,
+		Concurrency:           cfg.MaxConns,
+		ReadBufferSize:        8 << 10, // also the limit of a request's headers
+		ReadTimeout:           cfg.Timeout,
+		WriteTimeout:          cfg.Timeout,
+		IdleTimeout:           2 * time.Minute,
+		ErrorHandler:          a.fail,
+		DisableStartupMessage: true,
+		StrictRouting:         false,
+	})
+	return a, a.routes()
+}
+
+func (a *API) routes() error {
+	a.app.Use(a.metrics.measure(a.fail))
+	a.app.Use(recover.New())
+	if len(a.cfg.CORSOrigins) > 0 {
+		a.app.Use(cors.New(cors.Config{
+			AllowOrigins:  strings.Join(a.cfg.CORSOrigins, ","),
+			AllowHeaders:  "Content-Type,Idempotency-Key",
+			ExposeHeaders: "Idempotency-Replayed,Retry-After",
+		}))
+	}
+	for _, r := range []struct {
+		method, path string
+		handler      fiber.Handler
+	}{
+		{"POST", "/api/drops/create", a.createDrop},
+		{"GET", "/api/drops", a.listDrops},
+		{"POST", "/api/drops/reserve", a.reserve},
+		{"POST", "/api/drops/purchase", a.purchase},
+		{"POST", "/api/drops/cancel", a.cancel},
+		{"GET", "/api/drops/:id", a.getDrop},
+		{"GET", "/api/reservations/:id", a.getReservation},
+		{"POST", "/api/users", a.createUser},
+		{"GET", "/api/users/:id", a.getUser},
+		{"GET", "/healthz", a.healthz},
+		{"GET", "/readyz", a.readyz},
+	} {
+		a.app.Add(r.method, r.path, r.handler)
+	}
+	a.app.Get("/metrics", a.metrics.serve())
+	return a.describe()
+}
+
+// Serve answers requests on l until Shutdown.
+func (a *API) Serve(l net.Listener) error {
+	if err := a.app.Listener(l); err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
+	return nil
+}
+
+// Shutdown stops taking connections and waits for the requests under way.
+func (a *API) Shutdown(ctx context.Context) error {
+	if err := a.app.ShutdownWithContext(ctx); err != nil {
+		return fmt.Errorf("api: shutdown: %w", err)
+	}
+	return nil
+}
+
+// callContext bounds what one request may wait for. fiber has no context that
+// ends with the client's connection.
+func (a *API) callContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), a.cfg.Timeout)
+}
+
+// jsonBody is the request's body, good until the handler returns.
+func jsonBody(c *fiber.Ctx) ([]byte, error) {
+	header := c.Get(fiber.HeaderContentType)
+	if header != fiber.MIMEApplicationJSON {
+		kind, _, err := mime.ParseMediaType(header)
+		if err != nil || kind != fiber.MIMEApplicationJSON {
+			return nil, errContentType
+		}
+	}
+	return c.Body(), nil
+}

@@ -1,0 +1,287 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/holdfast/holdfast/engine"
+)
+
+// maxSafeInteger is the greatest integer that JavaScript holds exactly.
+const maxSafeInteger = 1<<53 - 1
+
+// A complaint says which field of a request is wrong, and why.
+type complaint struct{ field, problem string }
+
+func (c *complaint) Error() string { return c.field + " " + c.problem }
+
+// eachField calls f for each member of the JSON object in body, in order, with
+// the raw value, which is good only during the call. Anything but exactly one
+// object of valid UTF-8, and a name given twice, is a complaint.
+func eachField(body []byte, f func(name string, value jsontext.Value) error) error {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
+	at := "body" // what is read now
+	fail := func(err error) error {
+		switch {
+		case errors.Is(err, jsontext.ErrDuplicateName):
+			return &complaint{at, "is given twice"}
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return &complaint{"body", "is not complete JSON"}
+		}
+		return &complaint{at, "is not valid JSON"}
+	}
+	if dec.PeekKind() != '{' {
+		if _, err := dec.ReadValue(); err != nil {
+			return fail(err)
+		}
+		return &complaint{"body", "must be a JSON object"}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return fail(err)
+	}
+	for dec.PeekKind() != '}' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return fail(err)
+		}
+		at = printable(name.String())
+		value, err := dec.ReadValue()
+		if err != nil {
+			return fail(err)
+		}
+		if err := f(at, value); err != nil {
+			return err
+		}
+		at = "body"
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return fail(err)
+	}
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return &complaint{"body", "has more than one JSON value"}
+	}
+	return nil
+}
+
+// printable shortens a caller's text for an error message.
+func printable(name string) string {
+	const most = 40
+	if len(name) > most {
+		name = strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return name
+}
+
+func unknownField(name string) error { return &complaint{name, "is not a field of this request"} }
+
+// isNull says whether an optional field is given as null, which is as not given.
+func isNull(v jsontext.Value) bool { return v.Kind() == 'n' }
+
+// integer reads an integer from low to high.
+func integer(field string, v jsontext.Value, low, high int64) (int64, error) {
+	if v.Kind() != '0' {
+		return 0, &complaint{field, "must be a number"}
+	}
+	n, err := strconv.ParseInt(string(v), 10, 64)
+	switch {
+	case errors.Is(err, strconv.ErrRange), err == nil && (n < low || n > high):
+		return 0, &complaint{field, fmt.Sprintf("must be between %d and %d", low, high)}
+	case err != nil:
+		return 0, &complaint{field, "must be an integer"}
+	}
+	return n, nil
+}
+
+// text reads a string of 1 to most bytes without control characters.
+func text(field string, v jsontext.Value, most int) (string, error) {
+	if v.Kind() != '"' {
+		return "", &complaint{field, "must be a string"}
+	}
+	unquoted, err := jsontext.AppendUnquote(make([]byte, 0, len(v)), v)
+	if err != nil {
+		return "", &complaint{field, "is not valid text"}
+	}
+	s := strings.TrimSpace(string(unquoted))
+	switch {
+	case s == "":
+		return "", &complaint{field, "must not be empty"}
+	case len(s) > most:
+		return "", &complaint{field, fmt.Sprintf("must have at most %d bytes", most)}
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, isControl):
+		return "", &complaint{field, "must not contain control characters"}
+	}
+	return s, nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
+
+// instant reads an ISO 8601 time with a zone, 1970 or later.
+func instant(field string, v jsontext.Value) (time.Time, error) {
+	s, err := text(field, v, 40)
+	if err != nil {
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}, &complaint{field, "must be an ISO 8601 time with a zone, such as 2026-11-23T18:00:00Z"}
+	}
+	if t.UnixMilli() < 0 || t.Year() > 9999 {
+		return time.Time{}, &complaint{field, "must be between 1970 and 9999"}
+	}
+	return t.UTC().Truncate(time.Millisecond), nil
+}
+
+// seconds reads a duration in seconds, in steps of a millisecond.
+func seconds(field string, v jsontext.Value, low, high time.Duration) (time.Duration, error) {
+	if v.Kind() != '0' {
+		return 0, &complaint{field, "must be a number"}
+	}
+	f, err := strconv.ParseFloat(string(v), 64)
+	if err != nil || f < low.Seconds() || f > high.Seconds() {
+		return 0, &complaint{field, fmt.Sprintf("must be between %g and %g", low.Seconds(), high.Seconds())}
+	}
+	return time.Duration(f * float64(time.Second)).Round(time.Millisecond), nil
+}
+
+func price(field string, v jsontext.Value) (money, error) {
+	if v.Kind() != '0' {
+		return 0, &complaint{field, "must be a number"}
+	}
+	m, err := parseMoney(string(v))
+	if err != nil {
+		return 0, &complaint{field, err.Error()}
+	}
+	return m, nil
+}
+
+// missing complains of the first name whose value is not there.
+func missing(names []string, given ...bool) error {
+	for i, g := range given {
+		if !g {
+			return &complaint{names[i], "is required"}
+		}
+	}
+	return nil
+}
+
+// set keeps a decoded value, so that a switch over fields stays a line each.
+func set[T any](to *T, v T, err error) error {
+	if err == nil {
+		*to = v
+	}
+	return err
+}
+
+// reserveBody is the body of a reserve: a known person or a guest.
+type reserveBody struct {
+	drop, user      int64
+	userName, email string
+	size            string
+}
+
+func decodeReserve(body []byte) (b reserveBody, err error) {
+	err = eachField(body, func(name string, v jsontext.Value) error {
+		switch name {
+		case "dropId":
+			n, err := integer(name, v, 1, engine.MaxDropID)
+			return set(&b.drop, n, err)
+		case "userId":
+			if isNull(v) {
+				return nil
+			}
+			n, err := integer(name, v, 1, maxSafeInteger)
+			return set(&b.user, n, err)
+		case "userName":
+			return optionalText(&b.userName, name, v, maxUsername)
+		case "email":
+			return optionalEmail(&b.email, name, v)
+		case "size":
+			return optionalText(&b.size, name, v, engine.MaxSize)
+		}
+		return unknownField(name)
+	})
+	switch {
+	case err != nil:
+	case b.drop == 0:
+		err = &complaint{"dropId", "is required"}
+	case b.user == 0 && b.userName == "" && b.email == "":
+		err = &complaint{"userId", "is required, or userName for a guest"}
+	case b.user == 0 && b.userName == "":
+		err = &complaint{"userName", "is required with email"}
+	case b.user != 0 && b.userName != "":
+		err = &complaint{"userName", "must not be given together with userId"}
+	case b.user != 0 && b.email != "":
+		err = &complaint{"email", "must not be given together with userId"}
+	}
+	return b, err
+}
+
+func optionalText(to *string, field string, v jsontext.Value, most int) error {
+	if isNull(v) {
+		return nil
+	}
+	s, err := text(field, v, most)
+	return set(to, s, err)
+}
+
+func optionalEmail(to *string, field string, v jsontext.Value) error {
+	if err := optionalText(to, field, v, maxEmail); err != nil {
+		return err
+	}
+	// Only what tells an address from a mistake: mail servers know the rest.
+	at := strings.LastIndexByte(*to, '@')
+	if *to != "" && (at < 1 || at == len(*to)-1 || strings.ContainsAny(*to, " \t")) {
+		return &complaint{field, "must be an email address"}
+	}
+	return nil
+}
+
+// decodeReservationID reads the body of a purchase or a cancel.
+func decodeReservationID(body []byte) (id int64, err error) {
+	err = eachField(body, func(name string, v jsontext.Value) error {
+		if name != "reservationId" {
+			return unknownField(name)
+		}
+		n, err := integer(name, v, 1, maxSafeInteger)
+		return set(&id, n, err)
+	})
+	if err == nil && id == 0 {
+		err = &complaint{"reservationId", "is required"}
+	}
+	return id, err
+}
+
+const (
+	maxUsername = 64
+	maxEmail    = 254
+	maxName     = 200
+	maxImageURL = 2048
+)
+
+// userBody is the body of a new user.
+type userBody struct{ username, email string }
+
+func decodeUser(body []byte) (b userBody, err error) {
+	err = eachField(body, func(name string, v jsontext.Value) error {
+		switch name {
+		case "username":
+			s, err := text(name, v, maxUsername)
+			return set(&b.username, s, err)
+		case "email":
+			return optionalEmail(&b.email, name, v)
+		}
+		return unknownField(name)
+	})
+	if err == nil && b.username == "" {
+		err = &complaint{"username", "is required"}
+	}
+	return b, err
+}

@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/holdfast/holdfast/engine"
+	"github.com/holdfast/holdfast/persist"
+)
+
+func (a *API) createDrop(c *fiber.Ctx) error {
+	body, err := jsonBody(c)
+	if err != nil {
+		return err
+	}
+	n, err := decodeDrop(body)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.callContext()
+	defer cancel()
+	d, err := a.catalogue.create(ctx, a.engine, n)
+	if err != nil {
+		return err
+	}
+	stock, err := a.engine.Stock(ctx, []int64{d.ID})
+	if err != nil {
+		return err
+	}
+	return c.Status(fiber.StatusCreated).JSON(renderDrop(d, stock[0]))
+}
+
+func (a *API) listDrops(c *fiber.Ctx) error {
+	limit, err := queryInteger(c, "limit", 1, maxPage, defaultPage)
+	if err != nil {
+		return err
+	}
+	before, err := queryInteger(c, "before", 1, engine.MaxDropID, 0)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.callContext()
+	defer cancel()
+	drops, err := a.catalogue.list(ctx, int(limit), before)
+	if err != nil {
+		return err
+	}
+	ids := make([]int64, len(drops))
+	for i := range drops {
+		ids[i] = drops[i].ID
+	}
+	stock, err := a.engine.Stock(ctx, ids)
+	if err != nil {
+		return err
+	}
+	out := make([]dropBody, len(drops))
+	for i := range drops {
+		out[i] = renderDrop(drops[i], stock[i])
+	}
+	return c.JSON(out)
+}
+
+func (a *API) getDrop(c *fiber.Ctx) error {
+	id, err := pathID(c, engine.MaxDropID, engine.ErrDropNotFound)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.callContext()
+	defer cancel()
+	d, err := a.catalogue.drop(ctx, id)
+	if err != nil {
+		return err
+	}
+	stock, err := a.engine.Stock(ctx, []int64{id})
+	if err != nil {
+		return err
+	}
+	return c.JSON(renderDrop(d, stock[0]))
+}
+
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// queryInteger reads an optional query parameter.
+func queryInteger(c *fiber.Ctx, name string, low, high, otherwise int64) (int64, error) {
+	raw := c.Query(name)
+	if raw == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseInt(raw, 10, 64)
+	if err != nil || n < low || n > high {
+		return 0, &complaint{name, "must be an integer between " + strconv.FormatInt(low, 10) + " and " + strconv.FormatInt(high, 10)}
+	}
+	return n, nil
+}
+
+// pathID reads the id in the path. A number that no row can have is not found;
+// anything but a number is a complaint.
+func pathID(c *fiber.Ctx, high int64, notFound error) (int64, error) {
+	raw := c.Params("id")
+	n, err := strconv.ParseInt(raw, 10, 64)
+	switch {
+	case err == nil && n >= 1 && n <= high:
+		return n, nil
+	case err == nil || errors.Is(err, strconv.ErrRange):
+		return 0, notFound
+	}
+	return 0, &complaint{"id", "must be an integer"}
+}
+
+// catalogue reads drops from Postgres and remembers the newest answers, so that
+// browsing goes on while Postgres is away.
+type catalogue struct {
+	store  *persist.Store
+	buyers int
+	recent *recentDrops
+}
+
+func newCatalogue(store *persist.Store, buyers int) *catalogue {
+	return &catalogue{store: store, buyers: buyers, recent: newRecentDrops()}
+}
+
+// create adds the drop to Postgres and opens it in Redis. A drop that could not
+// be opened is taken back, and never shown.
+func (k *catalogue) create(ctx context.Context, e *engine.Engine, n persist.NewDrop) (persist.Drop, error) {
+	d, err := k.store.CreateDrop(ctx, n)
+	if err != nil {
+		if errors.Is(err, persist.ErrInvalid) {
+			return d, &complaint{"body", "has a value that cannot be stored"}
+		}
+		return d, err
+	}
+	if err := e.Open(ctx, d.Terms(1)); err != nil {
+		// Redis may have it all the same: then as a drop whose id nobody was told.
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		return d, errors.Join(err, k.store.DiscardDrop(undo, d.ID))
+	}
+	return d, k.store.MarkOpened(ctx, d.ID)
+}
+
+func (k *catalogue) list(ctx context.Context, limit int, before int64) ([]persist.Drop, error) {
+	drops, err := k.store.ListDrops(ctx, persist.ListQuery{Limit: limit, Before: before, Buyers: k.buyers})
+	if errors.Is(err, persist.ErrUnavailable) {
+		if page := k.recent.page(limit, before); page != nil {
+			return page, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	k.recent.remember(drops)
+	return drops, nil
+}
+
+func (k *catalogue) drop(ctx context.Context, id int64) (persist.Drop, error) {
+	d, err := k.store.Drop(ctx, id, k.buyers)
+	switch {
+	case errors.Is(err, persist.ErrUnavailable):
+		if known, ok := k.recent.drop(id); ok {
+			return known, nil
+		}
+		return d, err
+	case errors.Is(err, persist.ErrNotFound), err == nil && d.Opened.IsZero():
+		return d, engine.ErrDropNotFound
+	case err != nil:
+		return d, err
+	}
+	k.recent.remember([]persist.Drop{d})
+	return d, nil
+}

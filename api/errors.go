@@ -1,0 +1,100 @@
+package api
+
+import (
+	"crypto/rand"
+	"errors"
+	"strconv"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/holdfast/holdfast/engine"
+	"github.com/holdfast/holdfast/persist"
+)
+
+// failure is what one error is answered with.
+type failure struct {
+	err     error
+	status  int
+	code    string
+	message string
+}
+
+var (
+	errUserNotFound = errors.New("user not found")
+	errContentType  = errors.New("content type is not application/json")
+)
+
+// failures maps each error to its one answer; the first that matches counts.
+// An error that is not here is internal.
+var failures = []failure{
+	{engine.ErrOutOfStock, 400, "out_of_stock", "Out of stock"},
+	{engine.ErrNotStarted, 409, "not_started", "Drop has not started"},
+	{engine.ErrEnded, 409, "ended", "Drop has ended"},
+	{engine.ErrExhausted, 409, "ended", "Drop has ended"},
+	{engine.ErrPaused, 409, "paused", "Drop is paused"},
+	{engine.ErrLimitReached, 409, "limit_reached", "Limit per customer reached"},
+	{engine.ErrExpired, 410, "reservation_expired", "Reservation expired"},
+	{engine.ErrCancelled, 410, "reservation_cancelled", "Reservation cancelled"},
+	{engine.ErrCompleted, 409, "reservation_completed", "Reservation already purchased"},
+	{engine.ErrIdempotencyConflict, 422, "idempotency_conflict", "Idempotency-Key was used for another request"},
+	{engine.ErrDropNotFound, 404, "drop_not_found", "Drop not found"},
+	{engine.ErrReservationNotFound, 404, "reservation_not_found", "Reservation not found"},
+	{errUserNotFound, 404, "user_not_found", "User not found"},
+	{errContentType, 415, "unsupported_media_type", "Content-Type must be application/json"},
+	{engine.ErrOverloaded, 503, "overloaded", "Too busy"},
+	{engine.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
+	{persist.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
+}
+
+// errorBody is the form of every error.
+type errorBody struct {
+	Error     string `json:"error"`
+	Code      string `json:"code"`
+	Field     string `json:"field,omitempty"`
+	RequestID string `json:"request_id,omitempty"`
+}
+
+// retryAfterSeconds is what a client is asked to wait after a 503: fail-overs
+// and restarts take about as long.
+const retryAfterSeconds = 1
+
+// fail is fiber's error handler: it answers err by the table.
+func (a *API) fail(c *fiber.Ctx, err error) error {
+	status, body := a.answer(c, err)
+	if status == fiber.StatusServiceUnavailable {
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
+	}
+	return c.Status(status).JSON(body)
+}
+
+func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
+	if c := (*complaint)(nil); errors.As(err, &c) {
+		return 400, errorBody{Error: c.Error(), Code: "invalid_request", Field: c.field}
+	}
+	switch {
+	case errors.Is(err, engine.ErrSizeRequired):
+		return 400, errorBody{Error: "size is required for this drop", Code: "invalid_request", Field: "size"}
+	case errors.Is(err, engine.ErrUnknownSize):
+		return 400, errorBody{Error: "size is not one of this drop", Code: "invalid_request", Field: "size"}
+	}
+	for _, f := range failures {
+		if errors.Is(err, f.err) {
+			return f.status, errorBody{Error: f.message, Code: f.code}
+		}
+	}
+	if f := (*fiber.Error)(nil); errors.As(err, &f) {
+		switch {
+		case f.Code == fiber.StatusNotFound:
+			return f.Code, errorBody{Error: "Route not found", Code: "not_found"}
+		case f.Code == fiber.StatusMethodNotAllowed:
+			return f.Code, errorBody{Error: "Method not allowed", Code: "method_not_allowed"}
+		case f.Code == fiber.StatusRequestEntityTooLarge:
+			return f.Code, errorBody{Error: "Request body too large", Code: "body_too_large"}
+		case f.Code < 500:
+			return f.Code, errorBody{Error: f.Message, Code: "invalid_request", Field: "request"}
+		}
+	}
+	id := rand.Text()
+	a.log.Error("internal error", "request_id", id, "method", c.Method(), "path", c.Path(), "err", err)
+	return 500, errorBody{Error: "Internal error", Code: "internal_error", RequestID: id}
+}

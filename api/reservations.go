@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/holdfast/holdfast/engine"
+	"github.com/holdfast/holdfast/persist"
+)
+
+func (a *API) reserve(c *fiber.Ctx) error {
+	body, err := jsonBody(c)
+	if err != nil {
+		return err
+	}
+	b, err := decodeReserve(body)
+	if err != nil {
+		return err
+	}
+	key, err := idempotencyKey(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.callContext()
+	defer cancel()
+	user, err := a.person(ctx, b)
+	if err != nil {
+		return err
+	}
+	r, err := a.engine.Reserve(ctx, engine.ReserveRequest{Drop: b.drop, User: user, Size: b.size, Key: key})
+	if err != nil {
+		return err
+	}
+	if r.Replayed {
+		c.Set("Idempotency-Replayed", "true")
+	}
+	return c.Status(fiber.StatusCreated).JSON(renderReservation(r))
+}
+
+// person is the id of who reserves: somebody known, or a guest who is found or
+// added.
+func (a *API) person(ctx context.Context, b reserveBody) (int64, error) {
+	if b.user != 0 {
+		err := a.users.Known(ctx, b.user)
+		if errors.Is(err, persist.ErrNotFound) {
+			err = errUserNotFound
+		}
+		return b.user, err
+	}
+	u, _, err := a.users.FindOrCreate(ctx, b.userName, b.email)
+	if errors.Is(err, persist.ErrInvalid) {
+		err = &complaint{"userName", "cannot be stored"}
+	}
+	return u.ID, err
+}
+
+// idempotencyKey is the header's value, empty if there is none.
+func idempotencyKey(c *fiber.Ctx) (string, error) {
+	key := c.Get("Idempotency-Key")
+	if key == "" {
+		return "", nil
+	}
+	bad := strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' })
+	if bad || len(key) > engine.MaxKey {
+		return "", &complaint{"Idempotency-Key", "must be 1 to 128 printable ASCII characters"}
+	}
+	return strings.Clone(key), nil // fiber reuses the buffer behind it
+}
+
+func (a *API) purchase(c *fiber.Ctx) error {
+	id, err := reservationID(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.callContext()
+	defer cancel()
+	r, err := a.engine.Purchase(ctx, id)
+	if err != nil {
+		return err
+	}
+	status := fiber.StatusCreated
+	if r.Replayed {
+		status = fiber.StatusOK
+	}
+	return c.Status(status).JSON(renderReceipt(r))
+}
+
+func (a *API) cancel(c *fiber.Ctx) error {
+	id, err := reservationID(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.callContext()
+	defer cancel()
+	r, err := a.engine.Cancel(ctx, id)
+	if err != nil {
+		return err
+	}
+	return c.JSON(renderReservation(r))
+}
+
+func reservationID(c *fiber.Ctx) (int64, error) {
+	body, err := jsonBody(c)
+	if err != nil {
+		return 0, err
+	}
+	return decodeReservationID(body)
+}
+
+func (a *API) getReservation(c *fiber.Ctx) error {
+	id, err := pathID(c, maxSafeInteger, engine.ErrReservationNotFound)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.callContext()
+	defer cancel()
+	b, err := a.lookUp(ctx, id)
+	if err != nil {
+		return err
+	}
+	return c.JSON(b)
+}
+
+// lookUp asks Redis, which knows what is live, and Postgres for what has ended:
+// it alone knows whether a purchase is confirmed and, in the end, who held a
+// lapsed hold. Either may be away; what the other knows is answered then.
+func (a *API) lookUp(ctx context.Context, id int64) (reservationBody, error) {
+	r, err := a.engine.Reservation(ctx, id)
+	if err == nil && r.Status == engine.StatusActive {
+		return renderReservation(r), nil
+	}
+	if err == nil && r.Status != engine.StatusCompleted && r.User != 0 {
+		return renderReservation(r), nil // nothing that Postgres could add
+	}
+	past, pastErr := a.catalogue.store.Reservation(ctx, id)
+	if pastErr == nil {
+		b := renderReservation(past.Reservation)
+		if past.Confirmed {
+			b.Persisted = confirmed
+		}
+		return b, nil
+	}
+	if err != nil && errors.Is(err, engine.ErrReservationNotFound) && !errors.Is(pastErr, persist.ErrNotFound) {
+		err = pastErr // it may be in the history
+	}
+	return renderReservation(r), err
+}

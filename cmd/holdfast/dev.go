@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/holdfast/holdfast/cmd/devservers"
+	"github.com/holdfast/holdfast/persist"
+)
+
+type devCommand struct {
+	listenFlags
+	Host string `env:"HOLDFAST_HOST" default:"127.0.0.1" help:"Address of the API."`
+	Data string `env:"HOLDFAST_DATA" default:".holdfast" type:"path" help:"Folder for the data of Redis and Postgres."`
+}
+
+// Help is shown by --help.
+func (devCommand) Help() string {
+	return `Starts a redis-server and a Postgres of this machine, reachable through unix sockets in the data folder alone, migrates, adds sample drops when there are none, and serves the API and the workers in one process. Ctrl-C stops all of it in order. The data stays in the folder and is there at the next start.`
+}
+
+// Run serves until Ctrl-C.
+func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	fmt.Println("Starting Redis and Postgres …")
+	servers, err := devservers.Start(ctx, devservers.Config{Dir: c.Data, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stopCtx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		err = errors.Join(err, servers.Stop(stopCtx))
+		fmt.Println("Stopped.")
+	}()
+	if err := persist.Migrate(ctx, servers.DatabaseURL()); err != nil {
+		return err
+	}
+	flags := storeFlags{RedisURL: servers.RedisURL(), DatabaseURL: servers.DatabaseURL(), Prefix: "hf", Partitions: 16}
+	s, err := flags.open(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.seedIfEmpty(ctx); err != nil {
+		return err
+	}
+	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: allRoles, drain: true}
+	if err := in.start(ctx); err != nil {
+		return err
+	}
+	c.greet(servers, in)
+	return in.wait(ctx, servers.Died())
+}
+
+// greet says what runs, where, and what to try.
+func (c *devCommand) greet(servers *devservers.Servers, in *instance) {
+	fmt.Printf("  Redis     %s (pid %d)\n", servers.RedisURL(), servers.Redis.PID())
+	fmt.Printf("  Postgres  %s (pid %d)\n", servers.DatabaseURL(), servers.Postgres.PID())
+	fmt.Printf("  Data      %s\n", c.Data)
+	if dir := servers.PostgresElsewhere(); dir != "" {
+		fmt.Printf("            Postgres's files are in %s, as its user cannot enter the folder above\n", dir)
+	}
+	fmt.Printf("\nHoldfast %s serves at %s (reference: %[2]s/docs)\n", version, in.address())
+	fmt.Printf(`
+Try it:
+  curl -s %[1]s/api/drops
+  curl -s %[1]s/api/drops/create -H 'Content-Type: application/json' \
+    -d '{"name":"Air Runner","price":180.00,"total_stock":100,"start_time":"%[2]s"}'
+  curl -s %[1]s/api/drops/reserve -H 'Content-Type: application/json' \
+    -d '{"dropId":1,"userName":"ada","email":"ada@example.com"}'
+  curl -s %[1]s/api/drops/purchase -H 'Content-Type: application/json' \
+    -d '{"reservationId":<the id that reserve answered>}'
+
+Ctrl-C stops everything; the data stays.
+`, in.address(), time.Now().UTC().Format(time.RFC3339))
+}

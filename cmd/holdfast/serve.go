@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/holdfast/holdfast/api"
+	"github.com/holdfast/holdfast/engine"
+	"github.com/holdfast/holdfast/persist"
+)
+
+// listenFlags say how an instance is reached.
+type listenFlags struct {
+	Port        int      `env:"HOLDFAST_PORT,PORT" default:"3000" help:"Port of the API."`
+	CORSOrigins []string `name:"cors-origins" env:"HOLDFAST_CORS_ORIGINS" placeholder:"ORIGIN" help:"Origins that may call the API from browsers, or * for all."`
+	MaxConns    int      `env:"HOLDFAST_MAX_CONNS" default:"16384" help:"Connections served at once."`
+	Buyers      int      `env:"HOLDFAST_BUYERS" default:"3" help:"How many of the newest buyers a drop shows."`
+}
+
+func (f listenFlags) validate() error {
+	var errs []error
+	if f.Port < 1 || f.Port > 65535 {
+		errs = append(errs, fmt.Errorf("HOLDFAST_PORT (--port): %d is not in 1 … 65535", f.Port))
+	}
+	if f.MaxConns < 1 {
+		errs = append(errs, fmt.Errorf("HOLDFAST_MAX_CONNS (--max-conns): %d is not positive", f.MaxConns))
+	}
+	if f.Buyers < 1 || f.Buyers > 100 {
+		errs = append(errs, fmt.Errorf("HOLDFAST_BUYERS (--buyers): %d is not in 1 … 100", f.Buyers))
+	}
+	return errors.Join(errs...)
+}
+
+type serveCommand struct {
+	storeFlags
+	listenFlags
+	Host    string   `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
+	Roles   []string `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
+	Migrate bool     `env:"HOLDFAST_MIGRATE" help:"Migrate the database first."`
+}
+
+// Help is shown by --help.
+func (serveCommand) Help() string {
+	return `Any number of instances run side by side on the same Redis and Postgres. Redis has to keep what it acknowledged: appendonly yes, appendfsync always, maxmemory-policy noeviction, notify-keyspace-events Ex; what differs is named in the log at start.
+
+SIGTERM stops in order: no new connections, the requests under way are answered, the writer finishes the batch in hand.`
+}
+
+var allRoles = []string{"api", "expirer", "writer"}
+
+// Run serves until a signal.
+func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
+	errs := []error{c.storeFlags.validate(), c.listenFlags.validate()}
+	if len(c.Roles) == 0 {
+		errs = append(errs, errors.New("HOLDFAST_ROLES (--roles): no role given"))
+	}
+	for _, r := range c.Roles {
+		if !slices.Contains(allRoles, r) {
+			errs = append(errs, fmt.Errorf("HOLDFAST_ROLES (--roles): %q is none of api, expirer, writer", r))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("the configuration has errors:\n%w", err)
+	}
+	if c.Migrate {
+		if err := persist.Migrate(ctx, c.DatabaseURL); err != nil {
+			return err
+		}
+	}
+	s, err := c.open(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: c.Roles}
+	if err := in.start(ctx); err != nil {
+		return err
+	}
+	log.Info("serving", "address", in.address(), "roles", c.Roles, "version", version)
+	return in.wait(ctx, nil)
+}
+
+// instance is one running Holdfast: the roles it has, over its stores.
+type instance struct {
+	stores *stores
+	listen listenFlags
+	host   string
+	roles  []string
+	drain  bool // at the end, wait a while until purchases are in Postgres
+
+	ledgerClient *redis.Client
+	writer       *persist.Writer
+	stopExpirer  context.CancelFunc
+	background   sync.WaitGroup
+	api          *api.API
+	listener     net.Listener
+	failed       chan error
+}
+
+// stopTimeout bounds each step of an orderly end.
+const stopTimeout = 2 * time.Second
+
+// start starts the roles. The API comes last: who can reach it can buy.
+func (in *instance) start(ctx context.Context) (err error) {
+	s := in.stores
+	in.failed = make(chan error, 1)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, in.stop())
+		}
+	}()
+	if err := in.check(ctx); err != nil {
+		return err
+	}
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if slices.Contains(in.roles, "writer") {
+		if err := in.startWriter(); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(in.roles, "expirer") {
+		expirerCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		in.stopExpirer = cancel
+		expirer := s.engine.NewExpirer(engine.ExpirerConfig{})
+		in.background.Go(func() { expirer.Run(expirerCtx) })
+	}
+	return in.startAPI()
+}
+
+// check names what would break a promise, and opens drops that Redis lacks.
+func (in *instance) check(ctx context.Context) error {
+	problems, err := in.stores.engine.CheckSettings(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range problems {
+		in.stores.log.Warn(p)
+	}
+	err = in.stores.openMissing(ctx)
+	if errors.Is(err, persist.ErrUnavailable) {
+		// Selling goes on without it; the ledger waits.
+		in.stores.log.Warn("Postgres does not answer; drops that Redis may lack are not opened", "err", err)
+		return nil
+	}
+	return err
+}
+
+func (in *instance) startWriter() (err error) {
+	s := in.stores
+	in.ledgerClient, err = engine.NewClient(engine.ClientConfig{URL: s.flags.RedisURL, PoolSize: 2*s.flags.Partitions + 4})
+	if err != nil {
+		return err
+	}
+	in.writer, err = persist.NewWriter(persist.WriterConfig{
+		Ledger: s.engine.Ledger(in.ledgerClient, consumerName(in.listen.Port)),
+		Store:  s.store, Log: s.log, Metrics: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	in.writer.Start()
+	return nil
+}
+
+// startAPI serves the contract; an instance without the role api has health
+// and metrics alone.
+func (in *instance) startAPI() (err error) {
+	s := in.stores
+	in.api, err = api.New(api.Config{
+		Engine: s.engine, Store: s.store, Users: s.users,
+		CORSOrigins: in.listen.CORSOrigins, Buyers: in.listen.Buyers, MaxConns: in.listen.MaxConns,
+		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	in.listener, err = net.Listen("tcp", net.JoinHostPort(in.host, strconv.Itoa(in.listen.Port)))
+	if err != nil {
+		return fmt.Errorf("%w: choose another port with --port", err)
+	}
+	in.background.Go(func() {
+		if err := in.api.Serve(in.listener); err != nil {
+			in.failed <- err
+		}
+	})
+	return nil
+}
+
+func (in *instance) address() string {
+	host := in.host
+	if host == "0.0.0.0" || host == "::" || host == "" {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(in.listen.Port))
+}
+
+// wait serves until ctx ends or something fails (the API, or what died tells
+// of), then stops in order.
+func (in *instance) wait(ctx context.Context, died <-chan error) error {
+	var err error
+	select {
+	case <-ctx.Done():
+		in.stores.log.Info("stopping")
+	case err = <-in.failed:
+	case err = <-died:
+	}
+	return errors.Join(err, in.stop())
+}
+
+// stop ends in order: no new requests, then the workers. It may be called on
+// an instance that is half started.
+func (in *instance) stop() error {
+	var errs []error
+	bounded := func(stop func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		errs = append(errs, stop(ctx))
+	}
+	if in.listener != nil {
+		bounded(in.api.Shutdown)
+	}
+	if in.stopExpirer != nil {
+		in.stopExpirer()
+	}
+	in.background.Wait()
+	if in.writer != nil {
+		if in.drain {
+			bounded(in.drainWriter)
+		}
+		bounded(in.writer.Stop)
+	}
+	if in.ledgerClient != nil {
+		errs = append(errs, in.ledgerClient.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// drainWriter waits until the purchases so far are in Postgres. What is left
+// when ctx ends waits in Redis for the next start, which is no error.
+func (in *instance) drainWriter(ctx context.Context) error {
+	started := time.Now()
+	err := in.writer.Drain(ctx, func(left int64) {
+		if left > 0 && time.Since(started) > time.Second {
+			fmt.Printf("\rWriting purchases to Postgres: %d ledger entries left … ", left)
+		}
+	})
+	if err != nil {
+		in.stores.log.Warn("purchases that are not in Postgres yet wait in Redis for the next start", "err", err)
+	}
+	return nil
+}
