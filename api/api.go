@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"mime"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -90,6 +91,11 @@ func New(cfg Config) (*API, error) {
 	if cfg.Metrics == nil {
 		cfg.Metrics = prometheus.NewRegistry()
 	}
+	for _, origin := range cfg.CORSOrigins {
+		if !isOrigin(origin) {
+			return nil, fmt.Errorf("api: CORS origin %q: must be * or scheme://host[:port]", origin)
+		}
+	}
 	a := &API{
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
 		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
@@ -109,9 +115,15 @@ func New(cfg Config) (*API, error) {
 	return a, a.routes()
 }
 
+// onlyPost answers a GET of a path that takes POST alone.
+func onlyPost(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderAllow, fiber.MethodPost)
+	return fiber.ErrMethodNotAllowed
+}
+
 func (a *API) routes() error {
 	a.app.Use(a.metrics.measure(a.fail))
-	a.app.Use(recover.New())
+	a.app.Use(recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))
 	if len(a.cfg.CORSOrigins) > 0 {
 		a.app.Use(cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.cfg.CORSOrigins, ","),
@@ -119,31 +131,28 @@ func (a *API) routes() error {
 			ExposeHeaders: "Idempotency-Replayed,Retry-After",
 		}))
 	}
-	for _, r := range []struct {
-		method, path string
-		handler      fiber.Handler
-	}{
-		{"POST", "/api/drops/create", a.createDrop},
-		{"GET", "/api/drops", a.listDrops},
-		{"POST", "/api/drops/reserve", a.reserve},
-		{"POST", "/api/drops/purchase", a.purchase},
-		{"POST", "/api/drops/cancel", a.cancel},
-		{"GET", "/api/drops/:id", a.getDrop},
-		{"GET", "/api/reservations/:id", a.getReservation},
-		{"POST", "/api/users", a.createUser},
-		{"GET", "/api/users/:id", a.getUser},
-		{"GET", "/healthz", a.healthz},
-		{"GET", "/readyz", a.readyz},
+	for path, handler := range map[string]fiber.Handler{
+		"/api/drops/create": a.createDrop, "/api/drops/reserve": a.reserve,
+		"/api/drops/purchase": a.purchase, "/api/drops/cancel": a.cancel, "/api/users": a.createUser,
 	} {
-		a.app.Add(r.method, r.path, r.handler)
+		a.app.Post(path, handler)
 	}
-	a.app.Get("/metrics", a.metrics.serve())
+	for _, path := range []string{"create", "reserve", "purchase", "cancel"} {
+		a.app.Get("/api/drops/"+path, onlyPost) // else taken for a drop's id
+	}
+	for path, handler := range map[string]fiber.Handler{
+		"/api/drops": a.listDrops, "/api/drops/:id": a.getDrop,
+		"/api/reservations/:id": a.getReservation, "/api/users/:id": a.getUser,
+		"/healthz": a.healthz, "/readyz": a.readyz, "/metrics": a.metrics.serve(),
+	} {
+		a.app.Get(path, handler)
+	}
 	return a.describe()
 }
 
 // Serve answers requests on l until Shutdown.
 func (a *API) Serve(l net.Listener) error {
-	if err := a.app.Listener(l); err != nil {
+	if err := a.app.Listener(lingeringListener{l}); err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
 	return nil
@@ -155,6 +164,13 @@ func (a *API) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("api: shutdown: %w", err)
 	}
 	return nil
+}
+
+// isOrigin says whether s is "*" or an origin as browsers send it. The
+// middleware would panic on others.
+func isOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return s == "*" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && s == u.Scheme+"://"+u.Host
 }
 
 // callContext bounds what one request may wait for. fiber has no context that
@@ -172,5 +188,8 @@ func jsonBody(c *fiber.Ctx) ([]byte, error) {
 			return nil, errContentType
 		}
 	}
-	return c.Body(), nil
+	if len(c.Request().Header.ContentEncoding()) > 0 {
+		return nil, errContentEncoding // unpacked it could be of any size
+	}
+	return c.Request().Body(), nil
 }

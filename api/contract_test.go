@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast/holdfast/api"
 )
 
 // isTime fails unless the value is a time in UTC, within a minute of want.
@@ -280,9 +282,9 @@ func TestNewestBuyersAndPages(t *testing.T) {
 		return ids
 	}
 	for query, want := range map[string][]int64{
-		"":                  {drops[4], drops[3], drops[2], drops[1], drops[0]},
-		"?limit=2":          {drops[4], drops[3]},
-		"?limit=1000":       {drops[4], drops[3], drops[2], drops[1], drops[0]},
+		"":                                       {drops[4], drops[3], drops[2], drops[1], drops[0]},
+		"?limit=2":                               {drops[4], drops[3]},
+		"?limit=1000":                            {drops[4], drops[3], drops[2], drops[1], drops[0]},
 		fmt.Sprint("?limit=2&before=", drops[3]): {drops[2], drops[1]},
 		fmt.Sprint("?before=", drops[1]):         {drops[0]},
 		fmt.Sprint("?before=", drops[0]):         nil,
@@ -295,7 +297,7 @@ func TestNewestBuyersAndPages(t *testing.T) {
 
 func TestBuyersAreConfigurable(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, func(w *wiring) { w.api = func(c *apiConfig) { c.Buyers = 1 } })
+	s := newServer(t, func(w *wiring) { w.api = func(c *api.Config) { c.Buyers = 1 } })
 	drop := s.drop(t, nil)
 	for _, name := range []string{"ada", "bob"} {
 		id := s.hold(t, drop, s.user(t, name))

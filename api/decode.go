@@ -28,47 +28,69 @@ func (c *complaint) Error() string { return c.field + " " + c.problem }
 // object of valid UTF-8, and a name given twice, is a complaint.
 func eachField(body []byte, f func(name string, value jsontext.Value) error) error {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
-	at := "body" // what is read now
-	fail := func(err error) error {
-		switch {
-		case errors.Is(err, jsontext.ErrDuplicateName):
-			return &complaint{at, "is given twice"}
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return &complaint{"body", "is not complete JSON"}
-		}
-		return &complaint{at, "is not valid JSON"}
-	}
 	if dec.PeekKind() != '{' {
 		if _, err := dec.ReadValue(); err != nil {
-			return fail(err)
+			return malformed(err)
 		}
 		return &complaint{"body", "must be a JSON object"}
 	}
 	if _, err := dec.ReadToken(); err != nil {
-		return fail(err)
+		return malformed(err)
 	}
 	for dec.PeekKind() != '}' {
 		name, err := dec.ReadToken()
 		if err != nil {
-			return fail(err)
+			return malformed(err)
 		}
-		at = printable(name.String())
+		field := printable(name.String())
 		value, err := dec.ReadValue()
 		if err != nil {
-			return fail(err)
+			return malformed(err)
 		}
-		if err := f(at, value); err != nil {
+		if err := f(field, value); err != nil {
 			return err
 		}
-		at = "body"
 	}
 	if _, err := dec.ReadToken(); err != nil {
-		return fail(err)
+		return malformed(err)
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return &complaint{"body", "has more than one JSON value"}
 	}
 	return nil
+}
+
+// malformed is the complaint about JSON that cannot be read, which names the
+// field where it goes wrong.
+func malformed(err error) error {
+	field := "body"
+	if at := (*jsontext.SyntacticError)(nil); errors.As(err, &at) && at.JSONPointer != "" {
+		field = fieldAt(at.JSONPointer)
+	}
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return &complaint{field, "is given twice"}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return &complaint{"body", "is not complete JSON"}
+	}
+	return &complaint{field, "is not valid JSON"}
+}
+
+// fieldAt writes a JSON pointer as the other complaints do: sizes[0].stock.
+func fieldAt(p jsontext.Pointer) string {
+	var path strings.Builder
+	for token := range p.Tokens() {
+		_, err := strconv.Atoi(token)
+		switch {
+		case path.Len() == 0:
+			path.WriteString(token)
+		case err == nil:
+			path.WriteString("[" + token + "]")
+		default:
+			path.WriteString("." + token)
+		}
+	}
+	return printable(path.String())
 }
 
 // printable shortens a caller's text for an error message.

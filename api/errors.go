@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/rand"
 	"errors"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/gofiber/fiber/v2"
@@ -20,8 +21,9 @@ type failure struct {
 }
 
 var (
-	errUserNotFound = errors.New("user not found")
-	errContentType  = errors.New("content type is not application/json")
+	errUserNotFound    = errors.New("user not found")
+	errContentType     = errors.New("content type is not application/json")
+	errContentEncoding = errors.New("body has a content encoding")
 )
 
 // failures maps each error to its one answer; the first that matches counts.
@@ -41,6 +43,7 @@ var failures = []failure{
 	{engine.ErrReservationNotFound, 404, "reservation_not_found", "Reservation not found"},
 	{errUserNotFound, 404, "user_not_found", "User not found"},
 	{errContentType, 415, "unsupported_media_type", "Content-Type must be application/json"},
+	{errContentEncoding, 415, "unsupported_media_type", "Content-Encoding is not supported"},
 	{engine.ErrOverloaded, 503, "overloaded", "Too busy"},
 	{engine.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
 	{persist.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
@@ -61,6 +64,9 @@ const retryAfterSeconds = 1
 // fail is fiber's error handler: it answers err by the table.
 func (a *API) fail(c *fiber.Ctx, err error) error {
 	status, body := a.answer(c, err)
+	if status == fiber.StatusRequestEntityTooLarge {
+		linger(c.Context().Conn())
+	}
 	if status == fiber.StatusServiceUnavailable {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
 	}
@@ -97,4 +103,10 @@ func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
 	id := rand.Text()
 	a.log.Error("internal error", "request_id", id, "method", c.Method(), "path", c.Path(), "err", err)
 	return 500, errorBody{Error: "Internal error", Code: "internal_error", RequestID: id}
+}
+
+// logPanic keeps what led to a panic, which is then answered as an internal
+// error.
+func (a *API) logPanic(c *fiber.Ctx, cause any) {
+	a.log.Error("panic", "method", c.Method(), "path", c.Path(), "cause", cause, "stack", string(debug.Stack()))
 }

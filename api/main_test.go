@@ -36,8 +36,6 @@ type server struct {
 	store  *persist.Store
 }
 
-type apiConfig = api.Config
-
 // wiring is how a server differs from the usual.
 type wiring struct {
 	redisURL, databaseURL string // of a proxy; the environment's own where empty

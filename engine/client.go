@@ -41,7 +41,7 @@ func NewClient(cfg ClientConfig) (*redis.Client, error) {
 	opts.MaxRetries = -1
 	opts.DialerRetries = 1
 	opts.ContextTimeoutEnabled = true
-	opts.MaintNotificationsConfig = nil
+	opts.Protocol = 2 // RESP3's push messages are looked for before every reply
 	return redis.NewClient(opts), nil
 }
 

@@ -34,6 +34,11 @@ type Options struct {
 
 	// IgnoreLeaks excuses goroutines from CheckLeaks. Defaults to none.
 	IgnoreLeaks []goleak.Option
+
+	// After is called after the last test and the end of the servers: what
+	// TestMain made is removed there, since Main does not return. Defaults to
+	// nothing.
+	After func() error
 }
 
 // binary is what the tests of one test binary share.
@@ -65,6 +70,12 @@ func run(m *testing.M, o Options) (code int) {
 	if err := b.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "harness:", err)
 		code = max(code, 1)
+	}
+	if o.After != nil {
+		if err := o.After(); err != nil {
+			fmt.Fprintln(os.Stderr, "harness:", err)
+			code = max(code, 1)
+		}
 	}
 	if o.CheckLeaks && code == 0 {
 		// Testcontainers keeps a line to its reaper for the life of the process.

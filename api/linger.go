@@ -1,0 +1,52 @@
+package api
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// A body that is too large is answered while the client still writes it. To
+// close then, with input unread, resets the connection, and the client may see
+// the reset and never the answer. So such a connection is closed in two steps:
+// first the way out, then, once the client has heard and hung up, the rest.
+
+// What a lingering connection may still send before it is closed all the same.
+const (
+	lingerBytes = 4 << 20
+	lingerTime  = 2 * time.Second
+)
+
+type lingeringListener struct{ net.Listener }
+
+// Accept waits for the next connection.
+func (l lingeringListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &lingeringConn{Conn: c}, nil
+}
+
+type lingeringConn struct {
+	net.Conn
+	linger atomic.Bool
+}
+
+// linger has the connection closed only when the client has done so.
+func linger(c net.Conn) {
+	if c, ok := c.(*lingeringConn); ok {
+		c.linger.Store(true)
+	}
+}
+
+// Close closes the connection, after the client has if linger was called.
+func (c *lingeringConn) Close() error {
+	if out, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.linger.Swap(false) && out.CloseWrite() == nil {
+		if err := c.SetReadDeadline(time.Now().Add(lingerTime)); err == nil {
+			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes) // whatever comes: nobody reads it
+		}
+	}
+	return c.Conn.Close()
+}
