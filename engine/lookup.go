@@ -34,7 +34,7 @@ func (e *Engine) Reservation(ctx context.Context, id int64) (Reservation, error)
 		return Reservation{}, ErrReservationNotFound
 	}
 	p := e.keys.partition(drop)
-	r, err := lua.Lookup(ctx, e.redis, lua.LookupArgs{
+	stands, text, err := lua.Lookup(ctx, e.redis, lua.LookupArgs{
 		DropKey: e.keys.drop(drop), Deadlines: e.keys.deadlines(p), Sold: e.keys.sold(drop),
 		Hold: e.keys.holdPrefix(drop) + strconv.FormatInt(seq, 10),
 		Drop: drop, Seq: seq, Most: lookupDue,
@@ -44,15 +44,15 @@ func (e *Engine) Reservation(ctx context.Context, id int64) (Reservation, error)
 	}
 	var res Reservation
 	switch {
-	case r.Code == lua.NeverIssued || r.Code == lua.DropNotFound:
+	case stands == lua.StandsNeverIssued || stands == lua.StandsNoDrop:
 		return Reservation{}, ErrReservationNotFound
-	case r.Code == lua.LookupSettled:
-		res, err = parseEnd(r.Record)
-	case r.Code == lua.LookupLapsed && r.Record == "":
+	case stands == lua.StandsSettled:
+		res, err = parseEnd(text)
+	case stands == lua.StandsLapsed && text == "":
 		return e.lapsedInLedger(ctx, id, p)
 	default:
-		res, err = parseHold(r.Record)
-		if r.Code == lua.LookupLapsed {
+		res, err = parseHold(text)
+		if stands == lua.StandsLapsed {
 			res.Status, res.Ended = StatusExpired, res.Deadline
 		}
 	}

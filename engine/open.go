@@ -26,11 +26,11 @@ func (e *Engine) Open(ctx context.Context, d Drop) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
-	code, err := lua.Open(ctx, e.redis, args)
+	opening, err := lua.Open(ctx, e.redis, args)
 	if err != nil {
 		return unavailable(err)
 	}
-	if code == lua.OtherTerms {
+	if opening == lua.OtherTerms {
 		return fmt.Errorf("drop %d: %w", d.ID, ErrExists)
 	}
 	return nil

@@ -9,17 +9,17 @@ import (
 )
 
 // reserveErrors maps each refusal of reserve.lua to its error.
-var reserveErrors = map[lua.Code]error{
-	lua.ReserveDropNotFound:        ErrDropNotFound,
-	lua.ReserveNotStarted:          ErrNotStarted,
-	lua.ReserveEnded:               ErrEnded,
-	lua.ReservePaused:              ErrPaused,
-	lua.ReserveOutOfStock:          ErrOutOfStock,
-	lua.ReserveLimitReached:        ErrLimitReached,
-	lua.ReserveSizeRequired:        ErrSizeRequired,
-	lua.ReserveUnknownSize:         ErrUnknownSize,
-	lua.ReserveIdempotencyConflict: ErrIdempotencyConflict,
-	lua.ReserveExhausted:           ErrExhausted,
+var reserveErrors = map[lua.Refusal]error{
+	lua.DropNotFound:        ErrDropNotFound,
+	lua.NotStarted:          ErrNotStarted,
+	lua.Ended:               ErrEnded,
+	lua.Paused:              ErrPaused,
+	lua.OutOfStock:          ErrOutOfStock,
+	lua.LimitReached:        ErrLimitReached,
+	lua.SizeRequired:        ErrSizeRequired,
+	lua.UnknownSize:         ErrUnknownSize,
+	lua.IdempotencyConflict: ErrIdempotencyConflict,
+	lua.Exhausted:           ErrExhausted,
 }
 
 // Reserve holds one unit for a person until the returned Deadline.

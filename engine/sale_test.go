@@ -71,7 +71,7 @@ func TestCancelTwiceGivesOneUnitBack(t *testing.T) {
 	reserve(t, e, engine.ReserveRequest{Drop: 1, User: 7}) // the limit is free again
 }
 
-func TestRefusals(t *testing.T) {
+func TestRefusals(t *testing.T) { //nolint:tparallel // each case compares the whole key space before and after
 	t.Parallel()
 	e, env := newEngine(t)
 	open(t, e, 1, 1)

@@ -65,27 +65,22 @@ func (e *Engine) settleBatch(ctx context.Context, drop int64, purchase bool, bat
 
 // settled is what a caller gets for one result of settle.lua.
 func settled(r lua.SettleResult) (Reservation, error) {
-	switch r.Code {
-	case lua.Lapsed:
+	if r.Code == lua.SettleLapsed {
 		return Reservation{}, ErrExpired
-	case lua.NeverIssued, lua.DropNotFound:
+	}
+	if r.Code == lua.SettleNeverIssued || r.Code == lua.SettleNoDrop {
 		return Reservation{}, ErrReservationNotFound
 	}
 	res, err := parseEnd(r.Record)
 	if err != nil {
 		return Reservation{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	switch r.Code {
-	case lua.Settled:
-		return res, nil
-	case lua.SettledBefore:
-		res.Replayed = true
-		return res, nil
-	case lua.EndedOtherwise:
+	if r.Code == lua.EndedOtherwise {
 		if res.Status == StatusCompleted {
 			return res, ErrCompleted
 		}
 		return res, ErrCancelled
 	}
-	return Reservation{}, fmt.Errorf("%w: settle.lua answered %d", ErrCorrupt, r.Code)
+	res.Replayed = r.Code == lua.SettledBefore
+	return res, nil
 }

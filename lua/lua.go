@@ -33,42 +33,56 @@ var (
 	lookup  = redis.NewScript(lookupSource)
 )
 
-// Code is a named reply of a script, as its header lists them.
-type Code int64
+// Opening is what open.lua answers.
+type Opening int64
 
 // Replies of Open.
 const (
-	Opened     Code = 1
-	SameTerms  Code = 2
-	OtherTerms Code = -1
+	Opened     Opening = 1
+	SameTerms  Opening = 2
+	OtherTerms Opening = -1
 )
+
+// Refusal is why reserve.lua gives no unit.
+type Refusal int64
 
 // Refusals of Reserve.
 const (
-	ReserveDropNotFound        Code = -1
-	ReserveNotStarted          Code = -2
-	ReserveEnded               Code = -3
-	ReservePaused              Code = -4
-	ReserveOutOfStock          Code = -5
-	ReserveLimitReached        Code = -6
-	ReserveSizeRequired        Code = -7
-	ReserveUnknownSize         Code = -8
-	ReserveIdempotencyConflict Code = -9
-	ReserveExhausted           Code = -10
+	DropNotFound        Refusal = -1
+	NotStarted          Refusal = -2
+	Ended               Refusal = -3
+	Paused              Refusal = -4
+	OutOfStock          Refusal = -5
+	LimitReached        Refusal = -6
+	SizeRequired        Refusal = -7
+	UnknownSize         Refusal = -8
+	IdempotencyConflict Refusal = -9
+	Exhausted           Refusal = -10
 )
 
-// Replies of Settle and Lookup about one hold.
-const (
-	Settled        Code = 1
-	SettledBefore  Code = 2
-	EndedOtherwise Code = 3
-	Lapsed         Code = -1
-	NeverIssued    Code = -2
-	DropNotFound   Code = -3
+// Settlement is what settle.lua answers about one hold.
+type Settlement int64
 
-	LookupLive    Code = 1
-	LookupSettled Code = 2
-	LookupLapsed  Code = 3
+// Replies of Settle.
+const (
+	Settled           Settlement = 1
+	SettledBefore     Settlement = 2
+	EndedOtherwise    Settlement = 3
+	SettleLapsed      Settlement = -1
+	SettleNeverIssued Settlement = -2
+	SettleNoDrop      Settlement = -3
+)
+
+// Standing is what lookup.lua answers about one hold.
+type Standing int64
+
+// Replies of Lookup.
+const (
+	StandsLive        Standing = 1
+	StandsSettled     Standing = 2
+	StandsLapsed      Standing = 3
+	StandsNeverIssued Standing = -2
+	StandsNoDrop      Standing = -3
 )
 
 // OpenArgs are the terms of a drop. Times are Unix ms.
@@ -88,17 +102,18 @@ type OpenSize struct {
 }
 
 // Open runs open.lua.
-func Open(ctx context.Context, c redis.Scripter, a OpenArgs) (Code, error) {
+func Open(ctx context.Context, c redis.Scripter, a OpenArgs) (Opening, error) {
 	sized := 0
 	if a.Sized {
 		sized = 1
 	}
-	argv := []any{a.Drop, a.StartMS, a.EndMS, a.HoldMS, a.Limit, sized, a.First, a.Events}
+	argv := make([]any, 0, 8+3*len(a.Sizes))
+	argv = append(argv, a.Drop, a.StartMS, a.EndMS, a.HoldMS, a.Limit, sized, a.First, a.Events)
 	for _, s := range a.Sizes {
 		argv = append(argv, s.Size, s.Total, s.Sold)
 	}
 	code, err := open.Run(ctx, c, []string{a.DropKey}, argv...).Int64()
-	return Code(code), err
+	return Opening(code), err
 }
 
 // ReserveArgs asks for one unit for each item.
@@ -127,7 +142,7 @@ type ReserveReply struct {
 type ReserveResult struct {
 	Seq     int64
 	Before  string
-	Refusal Code
+	Refusal Refusal
 }
 
 // Reserve runs reserve.lua.
@@ -155,7 +170,7 @@ func Reserve(ctx context.Context, c redis.Scripter, a ReserveArgs) (ReserveReply
 			if v > 0 {
 				reply.Results[i].Seq = v
 			} else {
-				reply.Results[i].Refusal = Code(v)
+				reply.Results[i].Refusal = Refusal(v)
 			}
 		default:
 			return ReserveReply{}, fmt.Errorf("reserve.lua: result of type %T", v)
@@ -176,7 +191,7 @@ type SettleArgs struct {
 // SettleResult is the outcome for one sequence number; Record is a ledger
 // record where Code is positive.
 type SettleResult struct {
-	Code   Code
+	Code   Settlement
 	Record string
 }
 
@@ -200,9 +215,11 @@ func Settle(ctx context.Context, c redis.Scripter, a SettleArgs) ([]SettleResult
 	}
 	out := make([]SettleResult, len(a.Seqs))
 	for i := range out {
-		if out[i], err = codeAndString("settle.lua", res[2*i], res[2*i+1]); err != nil {
+		code, record, err := codeAndText("settle.lua", res[2*i], res[2*i+1])
+		if err != nil {
 			return nil, err
 		}
+		out[i] = SettleResult{Settlement(code), record}
 	}
 	return out, nil
 }
@@ -241,23 +258,25 @@ type LookupArgs struct {
 	Drop, Seq, Most                int64
 }
 
-// Lookup runs lookup.lua.
-func Lookup(ctx context.Context, c redis.Scripter, a LookupArgs) (SettleResult, error) {
+// Lookup runs lookup.lua. The text is a hold's description or a ledger record,
+// as the script's header says.
+func Lookup(ctx context.Context, c redis.Scripter, a LookupArgs) (Standing, string, error) {
 	res, err := lookup.Run(ctx, c, []string{a.DropKey, a.Deadlines, a.Sold, a.Hold}, a.Drop, a.Seq, a.Most).Slice()
 	if err != nil {
-		return SettleResult{}, err
+		return 0, "", err
 	}
 	if len(res) != 2 {
-		return SettleResult{}, fmt.Errorf("lookup.lua: %d values, want 2", len(res))
+		return 0, "", fmt.Errorf("lookup.lua: %d values, want 2", len(res))
 	}
-	return codeAndString("lookup.lua", res[0], res[1])
+	code, text, err := codeAndText("lookup.lua", res[0], res[1])
+	return Standing(code), text, err
 }
 
-func codeAndString(script string, code, text any) (SettleResult, error) {
+func codeAndText(script string, code, text any) (int64, string, error) {
 	c, ok1 := code.(int64)
 	s, ok2 := text.(string)
 	if !ok1 || !ok2 {
-		return SettleResult{}, fmt.Errorf("%s: reply of types %T, %T", script, code, text)
+		return 0, "", fmt.Errorf("%s: reply of types %T, %T", script, code, text)
 	}
-	return SettleResult{Code: Code(c), Record: s}, nil
+	return c, s, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -18,7 +19,7 @@ type auditCommand struct {
 }
 
 // Help is shown by --help.
-func (auditCommand) Help() string {
+func (*auditCommand) Help() string {
 	return `Prints a line for every size of every drop: Redis's counters, the live holds counted one by one, the purchases in the ledger that are not in Postgres yet, and what Postgres has. It changes nothing.
 
 A line is right when
@@ -83,23 +84,26 @@ type auditLine struct {
 
 // problem says what is wrong with the line; empty if nothing is.
 func (l auditLine) problem() string {
-	switch {
-	case !l.inRedis:
+	if !l.inRedis {
 		return "not in Redis"
-	case l.redis.Available+l.redis.Held+l.redis.Sold != l.redis.Total:
-		return "available + held + sold is not total"
-	case l.redis.Total != l.postgres.Total:
-		return "totals differ"
-	case l.redis.Held != l.tally.Holds:
-		return "held is not the number of live holds"
-	case l.postgres.Sold != l.postgres.Purchases:
-		return "Postgres's counter is not its number of purchases"
-	case l.postgres.Refused > 0:
-		return "Postgres refused purchases"
-	case l.redis.Sold != l.postgres.Purchases+l.tally.Pending:
-		return "sold in Redis is not purchases + pending"
 	}
-	return ""
+	var all []string
+	for _, check := range []struct {
+		wrong bool
+		says  string
+	}{
+		{l.redis.Available+l.redis.Held+l.redis.Sold != l.redis.Total, "available + held + sold is not total"},
+		{l.redis.Total != l.postgres.Total, "totals differ"},
+		{l.redis.Held != l.tally.Holds, "held is not the number of live holds"},
+		{l.postgres.Sold != l.postgres.Purchases, "Postgres's counter is not its number of purchases"},
+		{l.postgres.Refused > 0, "Postgres refused purchases"},
+		{l.redis.Sold != l.postgres.Purchases+l.tally.Pending, "sold in Redis is not purchases + pending"},
+	} {
+		if check.wrong {
+			all = append(all, check.says)
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 func differences(lines []auditLine) (n int) {

@@ -18,7 +18,7 @@ type devCommand struct {
 }
 
 // Help is shown by --help.
-func (devCommand) Help() string {
+func (*devCommand) Help() string {
 	return `Starts a redis-server and a Postgres of this machine, reachable through unix sockets in the data folder alone, migrates, adds sample drops when there are none, and serves the API and the workers in one process. Ctrl-C stops all of it in order. The data stays in the folder and is there at the next start.`
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // version is set by the build.
@@ -55,8 +56,17 @@ func main() {
 		os.Exit(1)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "holdfast:", err)
+		if lacksSchema(err) {
+			fmt.Fprintln(os.Stderr, `holdfast: the database does not have this version's schema: run "holdfast migrate"`)
+		}
 		os.Exit(1)
 	}
+}
+
+// lacksSchema is true where Postgres does not know a table or a column.
+func lacksSchema(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42703")
 }
 
 func (c *cli) logger() *slog.Logger {

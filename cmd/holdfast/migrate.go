@@ -12,7 +12,7 @@ type migrateCommand struct {
 }
 
 // Help is shown by --help.
-func (migrateCommand) Help() string {
+func (*migrateCommand) Help() string {
 	return `May be run at any time, by any number of processes at once: one migrates, the others wait. Run it before the instances of a new version start, with a role that may create tables.`
 }
 

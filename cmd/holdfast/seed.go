@@ -16,7 +16,7 @@ type seedCommand struct {
 }
 
 // Help is shown by --help.
-func (seedCommand) Help() string {
+func (*seedCommand) Help() string {
 	return `Adds three sample drops (one live now, one sold by size, one that starts in two minutes) where the catalogue is empty, and people sample1@example.com, sample2@example.com, …; those that are there already stay as they are, so it may be repeated.`
 }
 

@@ -50,7 +50,7 @@ type serveCommand struct {
 }
 
 // Help is shown by --help.
-func (serveCommand) Help() string {
+func (*serveCommand) Help() string {
 	return `Any number of instances run side by side on the same Redis and Postgres. Redis has to keep what it acknowledged: appendonly yes, appendfsync always, maxmemory-policy noeviction, notify-keyspace-events Ex; what differs is named in the log at start.
 
 SIGTERM stops in order: no new connections, the requests under way are answered, the writer finishes the batch in hand.`
@@ -134,7 +134,7 @@ func (in *instance) start(ctx context.Context) (err error) {
 		expirer := s.engine.NewExpirer(engine.ExpirerConfig{})
 		in.background.Go(func() { expirer.Run(expirerCtx) })
 	}
-	return in.startAPI()
+	return in.startAPI(ctx)
 }
 
 // check names what would break a promise, and opens drops that Redis lacks.
@@ -144,7 +144,7 @@ func (in *instance) check(ctx context.Context) error {
 		return err
 	}
 	for _, p := range problems {
-		in.stores.log.Warn(p)
+		in.stores.log.Warn("a setting of Redis breaks a promise", "setting", p)
 	}
 	err = in.stores.openMissing(ctx)
 	if errors.Is(err, persist.ErrUnavailable) {
@@ -174,7 +174,7 @@ func (in *instance) startWriter() (err error) {
 
 // startAPI serves the contract; an instance without the role api has health
 // and metrics alone.
-func (in *instance) startAPI() (err error) {
+func (in *instance) startAPI(ctx context.Context) (err error) {
 	s := in.stores
 	in.api, err = api.New(api.Config{
 		Engine: s.engine, Store: s.store, Users: s.users,
@@ -184,7 +184,7 @@ func (in *instance) startAPI() (err error) {
 	if err != nil {
 		return err
 	}
-	in.listener, err = net.Listen("tcp", net.JoinHostPort(in.host, strconv.Itoa(in.listen.Port)))
+	in.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(in.host, strconv.Itoa(in.listen.Port)))
 	if err != nil {
 		return fmt.Errorf("%w: choose another port with --port", err)
 	}

@@ -18,10 +18,11 @@ import (
 
 // storeFlags say where Redis and Postgres are.
 type storeFlags struct {
-	RedisURL    string `env:"HOLDFAST_REDIS_URL" placeholder:"URL" help:"Redis, such as redis://127.0.0.1:6379/0 or unix:///run/redis.sock."`
-	DatabaseURL string `env:"HOLDFAST_DATABASE_URL" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
-	Prefix      string `env:"HOLDFAST_PREFIX" default:"hf" help:"What every Redis key begins with."`
-	Partitions  int    `env:"HOLDFAST_PARTITIONS" default:"16" help:"Partitions of the key space; fixed when a deployment is first started."`
+	RedisURL      string `env:"HOLDFAST_REDIS_URL" placeholder:"URL" help:"Redis, such as redis://127.0.0.1:6379/0 or unix:///run/redis.sock."`
+	DatabaseURL   string `env:"HOLDFAST_DATABASE_URL" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
+	DatabaseConns int    `env:"HOLDFAST_DATABASE_CONNS" default:"16" help:"Most connections to Postgres; those of all instances have to fit its max_connections."`
+	Prefix        string `env:"HOLDFAST_PREFIX" default:"hf" help:"What every Redis key begins with."`
+	Partitions    int    `env:"HOLDFAST_PARTITIONS" default:"16" help:"Partitions of the key space; fixed when a deployment is first started."`
 }
 
 // validate gives every error at once, not the first alone.
@@ -33,6 +34,9 @@ func (f storeFlags) validate() error {
 		errs = append(errs, fmt.Errorf("HOLDFAST_REDIS_URL (--redis-url): %w", err))
 	}
 	errs = append(errs, validDatabaseURL(f.DatabaseURL))
+	if f.DatabaseConns < 1 || f.DatabaseConns > 1000 {
+		errs = append(errs, fmt.Errorf("HOLDFAST_DATABASE_CONNS (--database-conns): %d is not in 1 … 1000", f.DatabaseConns))
+	}
 	if f.Partitions < 1 || f.Partitions > 1024 {
 		errs = append(errs, fmt.Errorf("HOLDFAST_PARTITIONS (--partitions): %d is not in 1 … 1024", f.Partitions))
 	}
@@ -80,7 +84,7 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger) (_ *stores, err 
 	if err != nil {
 		return nil, err
 	}
-	if s.store, err = persist.Open(persist.Config{URL: f.DatabaseURL}); err != nil {
+	if s.store, err = persist.Open(persist.Config{URL: f.DatabaseURL, MaxConns: f.DatabaseConns}); err != nil {
 		return nil, err
 	}
 	if s.users, err = persist.NewUsers(persist.UsersConfig{Store: s.store}); err != nil {

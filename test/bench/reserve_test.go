@@ -44,7 +44,7 @@ const (
 func BenchmarkReserve(b *testing.B) {
 	s := newSale(b)
 	for b.Loop() {
-		var http, single, batched []float64
+		http, single, batched := make([]float64, 0, rounds), make([]float64, 0, rounds), make([]float64, 0, rounds)
 		for range rounds {
 			http = append(http, s.throughHTTP())
 			single = append(single, s.straight(connections, 1))
@@ -83,6 +83,7 @@ type sale struct {
 }
 
 func newSale(b *testing.B) *sale {
+	b.Helper()
 	env := harness.New(b)
 	client := must(engine.NewClient(engine.ClientConfig{URL: env.RedisURL}))
 	e := must(engine.New(engine.Config{Redis: client, Prefix: env.Prefix}))
