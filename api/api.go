@@ -10,12 +10,13 @@ import (
 	"mime"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/cors"
-	"github.com/gofiber/fiber/v2/middleware/recover"
+	recoverer "github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/holdfast/holdfast/engine"
@@ -40,7 +41,8 @@ type Config struct {
 	// Timeout bounds reading a request, answering it and writing the answer,
 	// each. Defaults to 10 s.
 	Timeout time.Duration
-	// Roles are shown by /readyz. Defaults to api alone.
+	// Roles of the instance, shown by /readyz. One without the role api serves
+	// health, metrics and the description alone. Defaults to api alone.
 	Roles []string
 	// Version is shown by /readyz. Defaults to "dev".
 	Version string
@@ -123,7 +125,7 @@ func onlyPost(c *fiber.Ctx) error {
 
 func (a *API) routes() error {
 	a.app.Use(a.metrics.measure(a.fail))
-	a.app.Use(recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))
+	a.app.Use(recoverer.New(recoverer.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))
 	if len(a.cfg.CORSOrigins) > 0 {
 		a.app.Use(cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.cfg.CORSOrigins, ","),
@@ -131,6 +133,19 @@ func (a *API) routes() error {
 			ExposeHeaders: "Idempotency-Replayed,Retry-After",
 		}))
 	}
+	if slices.Contains(a.cfg.Roles, "api") {
+		a.sell()
+	}
+	for path, handler := range map[string]fiber.Handler{
+		"/healthz": a.healthz, "/readyz": a.readyz, "/metrics": a.metrics.serve(),
+	} {
+		a.app.Get(path, handler)
+	}
+	return a.describe()
+}
+
+// sell adds the calls of buyers and of those who open drops.
+func (a *API) sell() {
 	for path, handler := range map[string]fiber.Handler{
 		"/api/drops/create": a.createDrop, "/api/drops/reserve": a.reserve,
 		"/api/drops/purchase": a.purchase, "/api/drops/cancel": a.cancel, "/api/users": a.createUser,
@@ -143,11 +158,9 @@ func (a *API) routes() error {
 	for path, handler := range map[string]fiber.Handler{
 		"/api/drops": a.listDrops, "/api/drops/:id": a.getDrop,
 		"/api/reservations/:id": a.getReservation, "/api/users/:id": a.getUser,
-		"/healthz": a.healthz, "/readyz": a.readyz, "/metrics": a.metrics.serve(),
 	} {
 		a.app.Get(path, handler)
 	}
-	return a.describe()
 }
 
 // Serve answers requests on l until Shutdown.

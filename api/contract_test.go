@@ -250,11 +250,11 @@ func TestSizes(t *testing.T) {
 func TestNewestBuyersAndPages(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	var drops []int64
+	drops := make([]int64, 0, 5)
 	for range 5 {
 		drops = append(drops, s.drop(t, nil))
 	}
-	var purchases []int64
+	purchases := make([]int64, 0, 4)
 	for _, name := range []string{"ada", "bob", "cyd", "dan"} {
 		id := s.hold(t, drops[0], s.user(t, name))
 		s.purchase(t, id).want(t, 201)

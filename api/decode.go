@@ -93,9 +93,12 @@ func fieldAt(p jsontext.Pointer) string {
 	return printable(path.String())
 }
 
-// printable shortens a caller's text for an error message.
+// printable shortens the name of a caller's field for an error message.
 func printable(name string) string {
 	const most = 40
+	if name == "" {
+		return `""`
+	}
 	if len(name) > most {
 		name = strings.ToValidUTF8(name[:most], "") + "…"
 	}
@@ -107,15 +110,15 @@ func unknownField(name string) error { return &complaint{name, "is not a field o
 // isNull says whether an optional field is given as null, which is as not given.
 func isNull(v jsontext.Value) bool { return v.Kind() == 'n' }
 
-// integer reads an integer from low to high.
-func integer(field string, v jsontext.Value, low, high int64) (int64, error) {
+// integer reads an integer from 1 to high.
+func integer(field string, v jsontext.Value, high int64) (int64, error) {
 	if v.Kind() != '0' {
 		return 0, &complaint{field, "must be a number"}
 	}
 	n, err := strconv.ParseInt(string(v), 10, 64)
 	switch {
-	case errors.Is(err, strconv.ErrRange), err == nil && (n < low || n > high):
-		return 0, &complaint{field, fmt.Sprintf("must be between %d and %d", low, high)}
+	case errors.Is(err, strconv.ErrRange), err == nil && (n < 1 || n > high):
+		return 0, &complaint{field, fmt.Sprintf("must be between 1 and %d", high)}
 	case err != nil:
 		return 0, &complaint{field, "must be an integer"}
 	}
@@ -155,10 +158,10 @@ func instant(field string, v jsontext.Value) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, &complaint{field, "must be an ISO 8601 time with a zone, such as 2026-11-23T18:00:00Z"}
 	}
-	if t.UnixMilli() < 0 || t.Year() > 9999 {
+	if t = t.UTC(); t.UnixMilli() < 0 || t.Year() > 9999 {
 		return time.Time{}, &complaint{field, "must be between 1970 and 9999"}
 	}
-	return t.UTC().Truncate(time.Millisecond), nil
+	return t.Truncate(time.Millisecond), nil
 }
 
 // seconds reads a duration in seconds, in steps of a millisecond.
@@ -213,13 +216,13 @@ func decodeReserve(body []byte) (b reserveBody, err error) {
 	err = eachField(body, func(name string, v jsontext.Value) error {
 		switch name {
 		case "dropId":
-			n, err := integer(name, v, 1, engine.MaxDropID)
+			n, err := integer(name, v, engine.MaxDropID)
 			return set(&b.drop, n, err)
 		case "userId":
 			if isNull(v) {
 				return nil
 			}
-			n, err := integer(name, v, 1, maxSafeInteger)
+			n, err := integer(name, v, maxSafeInteger)
 			return set(&b.user, n, err)
 		case "userName":
 			return optionalText(&b.userName, name, v, maxUsername)
@@ -272,7 +275,7 @@ func decodeReservationID(body []byte) (id int64, err error) {
 		if name != "reservationId" {
 			return unknownField(name)
 		}
-		n, err := integer(name, v, 1, maxSafeInteger)
+		n, err := integer(name, v, maxSafeInteger)
 		return set(&id, n, err)
 	})
 	if err == nil && id == 0 {

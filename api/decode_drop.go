@@ -38,13 +38,13 @@ func decodeDrop(body []byte) (persist.NewDrop, error) {
 		}
 		switch name {
 		case "total_stock":
-			total, err = integer(name, v, 1, engine.MaxStock)
+			total, err = integer(name, v, engine.MaxStock)
 		case "end_time":
 			d.End, err = instant(name, v)
 		case "hold_seconds":
 			d.Hold, err = seconds(name, v, engine.MinHold, engine.MaxHold)
 		case "limit_per_customer":
-			d.Limit, err = integer(name, v, 1, engine.MaxStock)
+			d.Limit, err = integer(name, v, engine.MaxStock)
 		case "image_url":
 			d.ImageURL, err = imageURL(name, v)
 		case "sizes":
@@ -141,7 +141,7 @@ func decodeSize(path string, item jsontext.Value) (s engine.SizeStock, err error
 			size, err := text(field, v, engine.MaxSize)
 			return set(&s.Size, size, err)
 		case "stock":
-			n, err := integer(field, v, 1, engine.MaxStock)
+			n, err := integer(field, v, engine.MaxStock)
 			return set(&s.Stock, n, err)
 		default:
 			return unknownField(field)

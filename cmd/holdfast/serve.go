@@ -44,9 +44,10 @@ func (f listenFlags) validate() error {
 type serveCommand struct {
 	storeFlags
 	listenFlags
-	Host    string   `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
-	Roles   []string `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
-	Migrate bool     `env:"HOLDFAST_MIGRATE" help:"Migrate the database first."`
+	Host     string        `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
+	Roles    []string      `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
+	Takeover time.Duration `env:"HOLDFAST_TAKEOVER" default:"30s" help:"After how long another writer takes over what a writer has begun and not finished."`
+	Migrate  bool          `env:"HOLDFAST_MIGRATE" help:"Migrate the database first."`
 }
 
 // Help is shown by --help.
@@ -61,6 +62,9 @@ var allRoles = []string{"api", "expirer", "writer"}
 // Run serves until a signal.
 func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 	errs := []error{c.storeFlags.validate(), c.listenFlags.validate()}
+	if c.Takeover < time.Second {
+		errs = append(errs, fmt.Errorf("HOLDFAST_TAKEOVER (--takeover): %v is less than 1s", c.Takeover))
+	}
 	if len(c.Roles) == 0 {
 		errs = append(errs, errors.New("HOLDFAST_ROLES (--roles): no role given"))
 	}
@@ -82,7 +86,7 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer s.close()
-	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: c.Roles}
+	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
@@ -92,11 +96,12 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 
 // instance is one running Holdfast: the roles it has, over its stores.
 type instance struct {
-	stores *stores
-	listen listenFlags
-	host   string
-	roles  []string
-	drain  bool // at the end, wait a while until purchases are in Postgres
+	stores   *stores
+	listen   listenFlags
+	host     string
+	roles    []string
+	drain    bool          // at the end, wait a while until purchases are in Postgres
+	takeover time.Duration // zero: the writer's own default
 
 	ledgerClient *redis.Client
 	writer       *persist.Writer
@@ -163,7 +168,7 @@ func (in *instance) startWriter() (err error) {
 	}
 	in.writer, err = persist.NewWriter(persist.WriterConfig{
 		Ledger: s.engine.Ledger(in.ledgerClient, consumerName(in.listen.Port)),
-		Store:  s.store, Log: s.log, Metrics: s.metrics,
+		Store:  s.store, ClaimIdle: in.takeover, Log: s.log, Metrics: s.metrics,
 	})
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ func (d *deployment) env() []string {
 	return []string{
 		"HOLDFAST_REDIS_URL=" + d.redisURL, "HOLDFAST_DATABASE_URL=" + d.databaseURL,
 		"HOLDFAST_PREFIX=" + d.prefix, fmt.Sprintf("HOLDFAST_PARTITIONS=%d", partitions),
+		"HOLDFAST_DATABASE_CONNS=5", // many instances share the Postgres of the tests
 	}
 }
 

@@ -1,0 +1,185 @@
+package integration
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast/holdfast/test/harness"
+)
+
+var serverPID = regexp.MustCompile(`\(pid (\d+)\)`)
+
+// dev is one dev process on the data folder, ready.
+func dev(t testing.TB, data string) *process {
+	t.Helper()
+	port := freePort(t)
+	p := command(t, nil, "dev", "--data", data, "--port", port)
+	p.url = "http://127.0.0.1:" + port
+	p.start()
+	p.ready()
+	harness.Eventually(t, 5*time.Second, func() error {
+		if !strings.Contains(p.out.String(), "Ctrl-C") {
+			return fmt.Errorf("it has not said how to use it")
+		}
+		return nil
+	})
+	return p
+}
+
+// servers are the process ids of the Redis and Postgres that dev started.
+func servers(p *process) (pids []int) {
+	p.t.Helper()
+	for _, m := range serverPID.FindAllStringSubmatch(p.out.String(), -1) {
+		pid, err := strconv.Atoi(m[1])
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	if len(pids) != 2 {
+		p.t.Fatalf("dev names %v, want two servers", pids)
+	}
+	return pids
+}
+
+func TestDev(t *testing.T) {
+	t.Parallel()
+	data, err := os.MkdirTemp("", "holdfast-dev-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	if err := os.Chmod(data, 0o711); err != nil { // so that the user postgres can pass, where that is another
+		t.Fatal(err)
+	}
+
+	// The first start, and all that the printed lines invite to.
+	p := dev(t, data)
+	contains(t, p.out.String(), "Sample drop 1", "Sample drop 2", "Sample drop 3", p.url,
+		"curl -s "+p.url+"/api/drops/create", "curl -s "+p.url+"/api/drops/reserve", "curl -s "+p.url+"/api/drops/purchase")
+	s := newShop(t, p)
+	var drops []drop
+	if a := s.call("GET", "/api/drops", nil, &drops); a.err != nil || len(drops) != 3 || len(drops[1].Sizes) != 4 {
+		t.Fatalf("drops: %v", a)
+	}
+	if _, a := s.reserve(object{"dropId": drops[0].ID, "userName": "ada"}); a.code != "not_started" {
+		t.Errorf("the third sample drop: %v", a)
+	}
+	ada := object{"dropId": 1, "userName": "ada", "email": "ada@example.com"}
+	bought, live := s.mustReserve(ada), s.mustReserve(ada)
+	was := s.mustBuy(bought.ID)
+	id := s.open(1, object{"name": "Air Runner", "hold_seconds": 1})
+	lapses := s.mustReserve(object{"dropId": id, "userName": "ada", "email": "ada@example.com"})
+	if _, a := s.reserve(object{"dropId": id, "userName": "bob"}); a.code != "out_of_stock" {
+		t.Errorf("the last unit is held, and bob gets %v", a)
+	}
+	harness.Eventually(t, 5*time.Second, func() error { return s.stockIs(id, 1, 0, 0) })
+	if _, a := s.purchase(lapses.ID); a.status != http.StatusGone {
+		t.Errorf("purchase of a lapsed hold: %v", a)
+	}
+
+	// A second one on the same data.
+	printed, status := run(t, nil, "dev", "--data", data, "--port", freePort(t))
+	if status != 1 {
+		t.Errorf("a second dev ended with %d", status)
+	}
+	contains(t, printed, "in use", fmt.Sprintf("process %d", p.cmd.Process.Pid))
+
+	// Ctrl-C, while a connection idles.
+	idle, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = idle.Close() }()
+	if _, err := fmt.Fprintf(idle, "GET /healthz HTTP/1.1\r\nHost: holdfast\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := idle.Read(make([]byte, 1000)); err != nil || n == 0 {
+		t.Fatalf("read %d bytes, %v", n, err)
+	}
+	pids := servers(p)
+	p.signal(syscall.SIGINT)
+	if status := p.wait(10 * time.Second); status != 0 {
+		t.Errorf("dev ended with %d", status)
+	}
+	gone(t, pids)
+
+	// A taken port, then a restart, which finds everything.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed, status = run(t, nil, "dev", "--data", data, "--port", port)
+	if status != 1 {
+		t.Errorf("dev on a taken port ended with %d", status)
+	}
+	contains(t, printed, port, "in use", "--port")
+
+	p = dev(t, data)
+	s.urls = []string{p.url}
+	if strings.Contains(p.out.String(), "Sample drop") {
+		t.Error("the restart seeds again")
+	}
+	found := func() {
+		t.Helper()
+		if a := s.call("GET", "/api/drops", nil, &drops); a.err != nil || len(drops) != 4 || drops[0].ID != id {
+			t.Fatalf("drops after a restart: %v", a)
+		}
+		if now, a := s.purchase(bought.ID); a.status != http.StatusOK || !sameReceipt(now, was) {
+			t.Errorf("the receipt was %+v, is %v", was, a)
+		}
+		if r, a := s.reservation(bought.ID); r.Status != "completed" || r.Persisted != "confirmed" {
+			t.Errorf("purchase: %v", a)
+		}
+		if d := s.drop(1); d.Sold == 0 || len(d.Purchases) == 0 || d.Purchases[0].User.Username != "ada" {
+			t.Errorf("drop: %+v", d)
+		}
+	}
+	found()
+	if r, a := s.reservation(live.ID); r.Status != "active" || !r.ExpiresAt.Equal(live.ExpiresAt) {
+		t.Errorf("the live hold is %v", a)
+	}
+
+	// kill -9, in the moment after a purchase.
+	last := s.mustBuy(live.ID)
+	pids = servers(p)
+	p.kill()
+	p = dev(t, data)
+	s.urls = []string{p.url}
+	found()
+	if now, a := s.purchase(live.ID); a.status != http.StatusOK || !sameReceipt(now, last) {
+		t.Errorf("the receipt was %+v, is %v", last, a)
+	}
+	gone(t, pids)
+	pids = servers(p)
+	if status := p.terminate(); status != 0 {
+		t.Errorf("dev ended with %d", status)
+	}
+	gone(t, pids)
+}
+
+// gone waits until none of the processes is left.
+func gone(t testing.TB, pids []int) {
+	t.Helper()
+	harness.Eventually(t, 5*time.Second, func() error {
+		for _, pid := range pids {
+			if alive(pid) {
+				return fmt.Errorf("process %d is still there", pid)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,154 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast/holdfast/test/harness"
+)
+
+// TestTenThousandHoldsLapse has them lapse while nobody sweeps, so that all
+// are due in the same instant; who sweeps then is killed midway.
+func TestTenThousandHoldsLapse(t *testing.T) {
+	t.Parallel()
+	const n = 10_000
+	d := newDeployment(t)
+	s := newShop(t, d.serve(t, "--roles", "api"))
+	people := d.people(t, 100)
+	buyers := make([]int64, n)
+	for i := range buyers {
+		buyers[i] = people[i%len(people)]
+	}
+	id := s.open(n, object{"hold_seconds": 1})
+	held := s.hold(id, buyers)
+	var last time.Time
+	for _, r := range held {
+		if r.ExpiresAt.After(last) {
+			last = r.ExpiresAt
+		}
+	}
+	harness.Eventually(t, 10*time.Second, func() error {
+		if wait := time.Until(last); wait > 0 {
+			return fmt.Errorf("the last hold lapses in %v", wait)
+		}
+		return nil
+	})
+	if err := s.stockIs(id, 0, n, 0); err != nil {
+		t.Fatal(err)
+	}
+
+	// The replies to its releases are lost, so that it rests after each.
+	slow := *d
+	proxy := harness.NewProxy(t, d.redisURL)
+	slow.redisURL = proxy.URL()
+	ofTheDrop := d.key(int(id%partitions), "deadlines")
+	proxy.DropNextReply(ofTheDrop)
+	first := slow.instance(t, "--roles", "expirer")
+	first.start()
+	harness.Eventually(t, 20*time.Second, func() error {
+		proxy.DropNextReply(ofTheDrop)
+		available, err := d.redis.HGet(t.Context(), d.dropKey(id), "a:").Int()
+		if err == nil && available == 0 {
+			err = errors.New("nothing is swept yet")
+		}
+		return err
+	})
+	first.kill()
+	midway := s.drop(id)
+	t.Logf("killed with %d of %d units back", midway.Available, n)
+	if midway.Available == n {
+		t.Error("the first sweep was complete before its end")
+	}
+	d.serve(t, "--roles", "expirer")
+	harness.Eventually(t, 20*time.Second, func() error { return s.stockIs(id, n, 0, 0) })
+
+	records := d.ledger(t)
+	for _, r := range held {
+		if got := records[fmt.Sprintf("%d:%d x", id, r.ID&(1<<25-1))]; got != 1 {
+			t.Fatalf("hold %d is %d times in the ledger as expired", r.ID, got)
+		}
+	}
+	if len(records) != n {
+		t.Errorf("%d different records in the ledger, want %d", len(records), n)
+	}
+	d.serve(t, "--roles", "writer")
+	d.balanced(t)
+	d.want(t, n, "SELECT count(*) FROM reservations WHERE status = 'expired'")
+	d.want(t, n, "SELECT count(*) FROM reservations")
+	inHistory := d.ids(t, "SELECT id FROM reservations")
+	for _, r := range held {
+		if !inHistory[r.ID] {
+			t.Fatalf("hold %d is not in the history", r.ID)
+		}
+	}
+	if err := s.stockIs(id, n, 0, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPurchasesRaceTheDeadline sends a purchase for each hold shortly before
+// or after its deadline, to two instances that sweep too.
+func TestPurchasesRaceTheDeadline(t *testing.T) {
+	t.Parallel()
+	const n = 600
+	d := newDeployment(t)
+	s := newShop(t, d.serve(t), d.serve(t))
+	id := s.open(n, object{"hold_seconds": 3, "limit_per_customer": 1})
+	held := s.hold(id, d.people(t, n))
+
+	var mu sync.Mutex
+	sold, returned := map[int64]bool{}, map[int64]bool{}
+	atOnce(n, func(i int) {
+		// More are early than late, as calls queue on a busy machine.
+		at := time.NewTimer(time.Until(held[i].ExpiresAt) + time.Duration(i%300-250)*time.Millisecond)
+		defer at.Stop()
+		<-at.C
+		r, a := s.purchase(held[i].ID)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case a.status == http.StatusCreated && r.Purchase.ID == held[i].ID:
+			sold[held[i].ID] = true
+		case a.status == http.StatusGone && a.code == "reservation_expired":
+			returned[held[i].ID] = true
+		default:
+			t.Errorf("purchase: %v", a)
+		}
+	})
+	t.Logf("%d sold, %d returned", len(sold), len(returned))
+	if len(sold)+len(returned) != n || len(sold) == 0 || len(returned) == 0 {
+		t.Errorf("%d sold + %d returned, want %d", len(sold), len(returned), n)
+	}
+	harness.Eventually(t, 10*time.Second, func() error { return s.stockIs(id, len(returned), 0, len(sold)) })
+	d.balanced(t)
+	sameIDs(t, "purchases", d.ids(t, "SELECT id FROM purchases"), sold)
+	sameIDs(t, "expired reservations", d.ids(t, "SELECT id FROM reservations WHERE status = 'expired'"), returned)
+	for id := range sold { // the answer stands
+		if r, a := s.purchase(id); a.status != http.StatusOK || r.Purchase.ID != id {
+			t.Fatalf("repeat: %v", a)
+		}
+	}
+}
+
+// sameIDs compares what Postgres has with what the API promised.
+func sameIDs(t testing.TB, what string, got, want map[int64]bool) {
+	t.Helper()
+	var missing, extra int
+	for id := range want {
+		if !got[id] {
+			missing++
+		}
+	}
+	for id := range got {
+		if !want[id] {
+			extra++
+		}
+	}
+	if missing+extra > 0 {
+		t.Errorf("%s: %d in Postgres, %d of those promised are missing, %d were not promised", what, len(got), missing, extra)
+	}
+}
