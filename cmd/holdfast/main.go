@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/redis/go-redis/v9"
 )
 
 // version is set by the build.
@@ -45,6 +46,7 @@ func main() {
 	var c cli
 	parsed := kong.Parse(&c, kong.Name("holdfast"), kong.Description(description), kong.UsageOnError())
 	log := c.logger()
+	redis.SetLogger(redisLog{log})
 	// The first signal asks for an orderly end; a second one ends at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -85,4 +87,13 @@ type versionCommand struct{}
 func (versionCommand) Run() error {
 	fmt.Println("holdfast", version)
 	return nil
+}
+
+// redisLog takes go-redis's own remarks, which repeat at every failed dial what
+// the callers' errors say once.
+type redisLog struct{ log *slog.Logger }
+
+// Printf logs a remark at debug level.
+func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
+	l.log.DebugContext(ctx, "go-redis", "remark", fmt.Sprintf(format, v...))
 }

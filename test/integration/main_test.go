@@ -18,29 +18,30 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "holdfast-integration-")
-	if err == nil {
-		binary = filepath.Join(dir, "holdfast")
-		err = build()
-	}
+	dir, err := prepare()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "integration:", err)
-		os.Exit(1)
-	}
-	// The tests wait for processes and deadlines more than they compute, so
-	// more of them run at once than there are cores.
-	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		fmt.Fprintln(os.Stderr, "integration:", err)
+		_ = os.RemoveAll(dir)
 		os.Exit(1)
 	}
 	harness.Main(m, harness.Options{Migrate: persist.Migrate, After: func() error { return os.RemoveAll(dir) }})
 }
 
-func build() error {
+// prepare builds the command, in dir.
+func prepare() (dir string, err error) {
+	// The tests wait for processes and deadlines more than they compute, so
+	// more of them run at once than there are cores.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp("", "holdfast-integration-"); err != nil {
+		return "", err
+	}
+	binary = filepath.Join(dir, "holdfast")
 	out, err := exec.Command("go", "build", "-race", "-o", binary, "../../cmd/holdfast").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("build holdfast: %w\n%s", err, out)
+		return dir, fmt.Errorf("build holdfast: %w\n%s", err, out)
 	}
-	return nil
+	return dir, nil
 }
