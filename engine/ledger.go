@@ -35,9 +35,9 @@ type LedgerInfo struct {
 // ledgerGroup is the consumer group of the write-behind writers.
 const ledgerGroup = "persist"
 
-// Ledger gives access to the ledger as the named consumer. Names must be
-// stable over restarts of a process only if it wants its own entries back at
-// once; others are claimed after their idle time.
+// Ledger gives access to the ledger as the named consumer. A name that is the
+// same after a restart gets its own entries back at once (Own); those of others
+// are claimed after their idle time.
 // client must allow blocking reads (ReadTimeout is extended by go-redis).
 func (e *Engine) Ledger(client redis.UniversalClient, consumer string) *Ledger {
 	return &Ledger{redis: client, keys: e.keys, group: ledgerGroup, consumer: consumer}
@@ -60,22 +60,32 @@ func (l *Ledger) Init(ctx context.Context, partition int) error {
 // to block for the first (block ≤ 0: not waiting). None is no error.
 // A group that is gone (FLUSHALL) is made again.
 func (l *Ledger) Read(ctx context.Context, partition int, count int64, block time.Duration) ([]Entry, error) {
+	return l.read(ctx, partition, ">", count, block)
+}
+
+// Own returns up to count entries after the given id ("0-0" at first) that this
+// consumer was given and has not finished: what an earlier life of it had in hand.
+func (l *Ledger) Own(ctx context.Context, partition int, after string, count int64) ([]Entry, error) {
+	return l.read(ctx, partition, after, count, -1)
+}
+
+func (l *Ledger) read(ctx context.Context, partition int, after string, count int64, block time.Duration) ([]Entry, error) {
 	if block <= 0 {
 		block = -1 // go-redis: no BLOCK; 0 would wait for ever
 	}
-	read := func() ([]redis.XStream, error) {
+	ask := func() ([]redis.XStream, error) {
 		return l.redis.XReadGroup(ctx, &redis.XReadGroupArgs{
 			Group: l.group, Consumer: l.consumer,
-			Streams: []string{l.keys.ledger(partition), ">"},
+			Streams: []string{l.keys.ledger(partition), after},
 			Count:   count, Block: block,
 		}).Result()
 	}
-	res, err := read()
+	res, err := ask()
 	if err != nil && strings.HasPrefix(err.Error(), "NOGROUP") {
 		if err := l.Init(ctx, partition); err != nil {
 			return nil, err
 		}
-		res, err = read()
+		res, err = ask()
 	}
 	switch {
 	case errors.Is(err, redis.Nil):

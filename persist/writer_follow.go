@@ -17,6 +17,7 @@ func (w *Writer) follow(partition int) {
 	if w.persistently(w.redis, init) != nil {
 		return
 	}
+	w.resume(partition)
 	var nextClaim time.Time // at once: a dead writer may have left something
 	for !w.isStopping() {
 		if time.Now().After(nextClaim) {
@@ -27,6 +28,21 @@ func (w *Writer) follow(partition int) {
 		if w.settle(partition, w.gather(partition)) != nil {
 			return
 		}
+	}
+}
+
+// resume settles what an earlier life of this consumer had in hand.
+func (w *Writer) resume(partition int) {
+	for after := firstCursor; !w.isStopping(); {
+		var entries []engine.Entry
+		err := w.persistently(w.redis, func(ctx context.Context) (err error) {
+			entries, err = w.cfg.Ledger.Own(ctx, partition, after, int64(w.cfg.Batch))
+			return err
+		})
+		if err != nil || len(entries) == 0 || w.settle(partition, entries) != nil {
+			return
+		}
+		after = entries[len(entries)-1].ID
 	}
 }
 

@@ -392,6 +392,26 @@ func TestWriterLeavesOthersTheirEntries(t *testing.T) {
 	e.counted(d.ID, "", 1)
 }
 
+// What a writer had in hand when it died it takes up again at once, without
+// waiting for ClaimIdle.
+func TestWriterResumesItsOwn(t *testing.T) {
+	e := newEnv(t)
+	d := e.drop(engine.SizeStock{Stock: 10})
+	before := e.ledger(e.redis, "same")
+	must(t, before.Init(t.Context(), int(d.ID%partitions)))
+	user := e.user()
+	for seq := range int64(5) {
+		e.add(d.ID, rec("p", d.ID, seq+1, user, ""))
+	}
+	held, err := before.Read(t.Context(), int(d.ID%partitions), 10, 0)
+	must(t, err)
+	if len(held) != 5 {
+		t.Fatalf("got %d entries, want 5", len(held))
+	}
+	e.drain(e.writer("same", func(c *persist.WriterConfig) { c.ClaimIdle = time.Hour; c.Batch = 2 }))
+	e.counted(d.ID, "", 5)
+}
+
 func TestWriterSplitsLargeEntries(t *testing.T) {
 	e := newEnv(t)
 	d := e.drop(engine.SizeStock{Stock: 10})
