@@ -45,6 +45,19 @@ func NewClient(cfg ClientConfig) (*redis.Client, error) {
 	return redis.NewClient(opts), nil
 }
 
+// retries is how often the client sends a call again by itself.
+func retries(c redis.UniversalClient) int {
+	switch c := c.(type) {
+	case *redis.Client:
+		return c.Options().MaxRetries
+	case *redis.ClusterClient:
+		return c.Options().MaxRetries
+	case *redis.Ring:
+		return c.Options().MaxRetries
+	}
+	return 0
+}
+
 // unavailable turns what go-redis returned into the engine's errors: nil stays
 // nil, a full memory is ErrOverloaded, counters that disagree ErrCorrupt, and
 // everything else ErrUnavailable.
@@ -59,7 +72,8 @@ func unavailable(err error) error {
 	switch {
 	case strings.HasPrefix(text, "OOM "):
 		return fmt.Errorf("%w: %w", ErrOverloaded, err)
-	case strings.HasPrefix(text, "HFCORRUPT "):
+	case strings.HasPrefix(text, "HFCORRUPT "), strings.HasPrefix(text, "WRONGTYPE "),
+		strings.HasPrefix(text, "ERR ") && strings.Contains(text, "user_script"):
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -124,6 +124,15 @@ func (c *combiner[Q, R]) fly(drop int64, l *lane[Q, R]) {
 func (c *combiner[Q, R]) take(drop int64, l *lane[Q, R], batch []*member[Q, R]) []*member[Q, R] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.stopped { // what waits is not sent any more
+		for _, m := range l.waiting {
+			if m.state.CompareAndSwap(memberWaiting, memberTaken) {
+				m.err = fmt.Errorf("%w: stopping", ErrOverloaded)
+				close(m.done)
+			}
+		}
+		l.waiting = nil
+	}
 	n := 0
 	for n < len(l.waiting) && len(batch) < c.limits.batch {
 		if m := l.waiting[n]; m.state.CompareAndSwap(memberWaiting, memberTaken) {
@@ -143,7 +152,8 @@ func (c *combiner[Q, R]) take(drop int64, l *lane[Q, R], batch []*member[Q, R]) 
 	return batch
 }
 
-// stop refuses further requests and waits until all flights have landed.
+// stop refuses what waits and what comes, and waits until all flights have
+// landed: at most the time of one call.
 func (c *combiner[Q, R]) stop() {
 	c.mu.Lock()
 	c.stopped = true

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -91,7 +92,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Partitions < 1 || cfg.Partitions > 1024 {
 		return nil, fmt.Errorf("%w: %d partitions, want 1 … 1024", ErrInvalid, cfg.Partitions)
 	}
-	if c, ok := cfg.Redis.(*redis.Client); ok && c.Options().MaxRetries > 0 {
+	if retries(cfg.Redis) > 0 {
 		return nil, fmt.Errorf("%w: the engine's Redis client must have MaxRetries -1", ErrInvalid)
 	}
 	e := &Engine{
@@ -116,10 +117,13 @@ func (e *Engine) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
 	key := e.keys.meta(0)
-	if err := e.redis.HSetNX(ctx, key, "partitions", e.keys.partitions).Err(); err != nil {
-		return unavailable(err)
-	}
 	have, err := e.redis.HGet(ctx, key, "partitions").Result()
+	if errors.Is(err, redis.Nil) { // written only if new: a full Redis must not keep a start away
+		if err := e.redis.HSetNX(ctx, key, "partitions", e.keys.partitions).Err(); err != nil {
+			return unavailable(err)
+		}
+		have, err = e.redis.HGet(ctx, key, "partitions").Result()
+	}
 	if err != nil {
 		return unavailable(err)
 	}

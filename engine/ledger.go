@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/holdfast/holdfast/lua"
 )
 
 // Ledger reads the partitions' ledger streams for one consumer of the group
@@ -47,10 +49,11 @@ func (e *Engine) Ledger(client redis.UniversalClient, consumer string) *Ledger {
 func (l *Ledger) Partitions() int { return l.keys.partitions }
 
 // Init creates the partition's consumer group at the beginning of the stream,
-// if it is not there.
+// if it is not there. Redis refuses that when its memory is full, even for a
+// group that exists: Read tells then whether it does.
 func (l *Ledger) Init(ctx context.Context, partition int) error {
 	err := l.redis.XGroupCreateMkStream(ctx, l.keys.ledger(partition), l.group, "0").Err()
-	if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
+	if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") && !strings.HasPrefix(err.Error(), "OOM ") {
 		return unavailable(err)
 	}
 	return nil
@@ -113,14 +116,15 @@ func (l *Ledger) Claim(ctx context.Context, partition int, cursor string, count 
 	return decodeEntries(msgs), next, nil
 }
 
-// Done acknowledges and deletes entries that are safe elsewhere. Call it only
-// after the commit.
+// Done acknowledges and deletes entries that are safe elsewhere, both or
+// neither: an entry acknowledged and not deleted would stay for ever. Call it
+// only after the commit.
 func (l *Ledger) Done(ctx context.Context, partition int, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	key := l.keys.ledger(partition)
-	_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := l.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.XAck(ctx, key, l.group, ids...)
 		p.XDel(ctx, key, ids...)
 		return nil
@@ -132,10 +136,7 @@ func (l *Ledger) Done(ctx context.Context, partition int, ids []string) error {
 // from and the reason, in the partition's dead-letter stream.
 // A repeat after a crash may keep it twice; it is never dropped.
 func (l *Ledger) DeadLetter(ctx context.Context, partition int, entryID, record, reason string) error {
-	return unavailable(l.redis.XAdd(ctx, &redis.XAddArgs{
-		Stream: l.keys.dead(partition),
-		Values: []string{"entry", entryID, "record", record, "reason", reason},
-	}).Err())
+	return unavailable(lua.DeadLetter(ctx, l.redis, l.keys.dead(partition), entryID, record, reason))
 }
 
 // Info says how far the partition's ledger is behind.

@@ -71,6 +71,9 @@ func settled(r lua.SettleResult) (Reservation, error) {
 	if r.Code == lua.SettleNeverIssued || r.Code == lua.SettleNoDrop {
 		return Reservation{}, ErrReservationNotFound
 	}
+	if r.Code == lua.SettleCorrupt {
+		return Reservation{}, fmt.Errorf("%w: the hold's key lives but it is not held", ErrCorrupt)
+	}
 	res, err := parseEnd(r.Record)
 	if err != nil {
 		return Reservation{}, fmt.Errorf("%w: %w", ErrCorrupt, err)

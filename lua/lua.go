@@ -25,12 +25,15 @@ var (
 	releaseSource string
 	//go:embed lookup.lua
 	lookupSource string
+	//go:embed dead.lua
+	deadSource string
 
 	open    = redis.NewScript(openSource)
 	reserve = redis.NewScript(reserveSource)
 	settle  = redis.NewScript(settleSource)
 	release = redis.NewScript(releaseSource)
 	lookup  = redis.NewScript(lookupSource)
+	dead    = redis.NewScript(deadSource)
 )
 
 // Opening is what open.lua answers.
@@ -71,6 +74,7 @@ const (
 	SettleLapsed      Settlement = -1
 	SettleNeverIssued Settlement = -2
 	SettleNoDrop      Settlement = -3
+	SettleCorrupt     Settlement = -4
 )
 
 // Standing is what lookup.lua answers about one hold.
@@ -270,6 +274,11 @@ func Lookup(ctx context.Context, c redis.Scripter, a LookupArgs) (Standing, stri
 	}
 	code, text, err := codeAndText("lookup.lua", res[0], res[1])
 	return Standing(code), text, err
+}
+
+// DeadLetter runs dead.lua.
+func DeadLetter(ctx context.Context, c redis.Scripter, stream, entry, record, reason string) error {
+	return dead.Run(ctx, c, []string{stream}, entry, record, reason).Err()
 }
 
 func codeAndText(script string, code, text any) (int64, string, error) {

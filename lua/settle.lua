@@ -18,7 +18,7 @@
 -- record is a ledger record (ended:kind:drop:seq:user:created:deadline:size),
 -- empty where the code is negative.
 local SETTLED, SETTLED_BEFORE, ENDED_OTHERWISE = 1, 2, 3
-local LAPSED, NEVER_ISSUED, DROP_NOT_FOUND = -1, -2, -3
+local LAPSED, NEVER_ISSUED, DROP_NOT_FOUND, CORRUPT = -1, -2, -3, -4
 
 local drop, deadlines, buyers, sold, ledger = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local kind, id, hold_prefix, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -84,25 +84,26 @@ for i = 1, #seqs do
     local hold = holds[i]
     local pool = pools[hold.pool]
     if not redis.call('ZSCORE', deadlines, live[i]) or pool[2] < 1 then
-      return redis.error_reply('HFCORRUPT ' .. hold_keys[i] .. ' is live but not held')
-    end
-    pool[2] = pool[2] - 1
-    if kind == 'p' then
-      pool[3] = pool[3] + 1
-      buys[#buys + 1] = { tonumber(seq), hold.user } -- as text: cjson writes 14 digits
+      code = CORRUPT -- its key lives but it is not held: this one alone is refused
     else
-      pool[1] = pool[1] + 1
-      given_back[#given_back + 1] = hold.user
+      pool[2] = pool[2] - 1
+      if kind == 'p' then
+        pool[3] = pool[3] + 1
+        buys[#buys + 1] = { tonumber(seq), hold.user } -- as text: cjson writes 14 digits
+      else
+        pool[1] = pool[1] + 1
+        given_back[#given_back + 1] = hold.user
+      end
+      record = now .. ':' .. kind .. ':' .. live[i]
+      code = SETTLED
+      settled[seq] = record
+      members[#members + 1] = live[i]
+      ended_keys[#ended_keys + 1] = hold_keys[i]
+      receipts_new[#receipts_new + 1] = seq
+      receipts_new[#receipts_new + 1] = record
+      records[#records + 1] = #records / 2 + 1
+      records[#records + 1] = record
     end
-    record = now .. ':' .. kind .. ':' .. live[i]
-    code = SETTLED
-    settled[seq] = record
-    members[#members + 1] = live[i]
-    ended_keys[#ended_keys + 1] = hold_keys[i]
-    receipts_new[#receipts_new + 1] = seq
-    receipts_new[#receipts_new + 1] = record
-    records[#records + 1] = #records / 2 + 1
-    records[#records + 1] = record
   elseif tonumber(seq) < 1 or tonumber(seq) > last_seq then
     code = NEVER_ISSUED
   else

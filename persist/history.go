@@ -68,6 +68,7 @@ func (s *Store) LastSeq(ctx context.Context, drop int64) (int64, error) {
 type Count struct {
 	Drop      int64
 	Size      string // empty on a drop without sizes
+	Opened    bool   // false: its creation was cut short, or is under way
 	Total     int64
 	Sold      int64 // the counter
 	Purchases int64 // the rows
@@ -87,8 +88,9 @@ func (s *Store) Counts(ctx context.Context) ([]Count, error) {
 			return err
 		}
 		rows, err := tx.Query(ctx, `
-			SELECT s.drop_id, s.size, s.total_stock, s.sold, coalesce(p.n, 0), coalesce(r.n, 0)
+			SELECT s.drop_id, s.size, o.opened_at IS NOT NULL, s.total_stock, s.sold, coalesce(p.n, 0), coalesce(r.n, 0)
 			FROM drop_sizes AS s
+			JOIN drops AS o ON o.id = s.drop_id
 			LEFT JOIN (
 				SELECT drop_id, pool, count(*) AS n FROM purchases GROUP BY 1, 2
 			) AS p ON p.drop_id = s.drop_id AND p.pool = s.size

@@ -25,13 +25,18 @@ func (w *Writer) follow(partition int) {
 			// Jittered, so that writers do not all claim at the same moment.
 			nextClaim = time.Now().Add(w.cfg.ClaimIdle/2 + rand.N(w.cfg.ClaimIdle/2+1))
 		}
-		if w.settle(partition, w.gather(partition)) != nil {
+		entries, lost := w.gather(partition)
+		if w.settle(partition, entries) != nil {
 			return
+		}
+		if lost {
+			w.resume(partition)
 		}
 	}
 }
 
-// resume settles what an earlier life of this consumer had in hand.
+// resume settles what this consumer was given and does not have in hand: what an
+// earlier life of it had, or what came in a reply that was lost.
 func (w *Writer) resume(partition int) {
 	for after := firstCursor; !w.isStopping(); {
 		var entries []engine.Entry
@@ -60,10 +65,10 @@ func (w *Writer) claim(partition int) {
 	}
 }
 
-// gather reads entries until they make a batch or Linger after the first.
-func (w *Writer) gather(partition int) []engine.Entry {
+// gather reads entries until they make a batch or Linger after the first. lost
+// says that a read failed: Redis may have given entries that never arrived.
+func (w *Writer) gather(partition int) (entries []engine.Entry, lost bool) {
 	var (
-		entries []engine.Entry
 		records int
 		full    time.Time // when the batch is closed; zero before the first
 	)
@@ -77,6 +82,7 @@ func (w *Writer) gather(partition int) []engine.Entry {
 		var more []engine.Entry
 		err := w.persistently(w.redis, func(ctx context.Context) (err error) {
 			more, err = w.cfg.Ledger.Read(ctx, partition, int64(w.cfg.Batch-records), block)
+			lost = lost || err != nil
 			return err
 		})
 		if err != nil || (len(more) == 0 && full.IsZero()) {
@@ -90,7 +96,7 @@ func (w *Writer) gather(partition int) []engine.Entry {
 		}
 		entries = append(entries, more...)
 	}
-	return entries
+	return entries, lost
 }
 
 // settle writes what the entries hold and then takes them off the ledger. An

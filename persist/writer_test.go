@@ -459,7 +459,7 @@ func (noAck) DialHook(next redis.DialHook) redis.DialHook          { return next
 func (noAck) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 func (noAck) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if cmds[0].Name() == "xack" {
+		if slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Name() == "xack" }) {
 			return errors.New("killed")
 		}
 		return next(ctx, cmds)

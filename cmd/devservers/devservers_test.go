@@ -366,10 +366,12 @@ func TestOrphansAreStopped(t *testing.T) {
 	first := start(t, Config{Dir: dir})
 	write(t, first, "kept")
 	orphans := []int{first.Redis.PID(), first.Postgres.PID()}
-	if err := first.lock.Close(); err != nil { // what its end does to an owner's lock
-		t.Fatal(err)
+	for _, lock := range first.locks { // what its end does to an owner's locks
+		if err := lock.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	first.lock = nil
+	first.locks = nil
 	second := start(t, Config{Dir: dir})
 	read(t, second, "kept")
 	for _, pid := range orphans {
@@ -411,40 +413,6 @@ func TestStalePidFiles(t *testing.T) {
 	read(t, start(t, Config{Dir: dir}), "kept")
 	if !alive(foreign.Process.Pid) {
 		t.Error("somebody else's process was ended")
-	}
-}
-
-func TestFolderThatPostgresCannotEnter(t *testing.T) {
-	private := folder(t)
-	if err := os.Chmod(private, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(private, "data")
-	s := start(t, Config{Dir: dir})
-	away := s.PostgresElsewhere()
-	if os.Geteuid() == 0 {
-		if !strings.HasPrefix(away, elsewhere+"/") {
-			t.Fatalf("postgres keeps its files in %q", s.Postgres.Dir())
-		}
-		t.Cleanup(func() { _ = os.RemoveAll(away); _ = os.RemoveAll(away + ".old") })
-	} else if away != "" {
-		t.Fatalf("an ordinary user's files went to %s", away)
-	}
-	write(t, s, "kept")
-	stop(t, s)
-	s = start(t, Config{Dir: dir})
-	read(t, s, "kept")
-	stop(t, s)
-
-	// A new data folder of the same name begins empty.
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	s = start(t, Config{Dir: dir})
-	write(t, s, "new")
-	read(t, s, "new")
-	if s.PostgresElsewhere() != away {
-		t.Errorf("files moved from %q to %q", away, s.PostgresElsewhere())
 	}
 }
 

@@ -18,7 +18,7 @@ var ErrInUse = errors.New("data folder is in use")
 // lockFolder takes the folder for this process until the file is closed or
 // the process ends, however it ends.
 func lockFolder(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("lock data folder: %w", err)
 	}

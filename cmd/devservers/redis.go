@@ -200,9 +200,13 @@ func (r *Redis) endOrphan(ctx context.Context) error {
 	if err != nil || !r.ours(pid, addr) {
 		return nil
 	}
-	r.log.Info("stopping the redis that an earlier run left", "pid", pid)
 	client := newClient(addr)
 	defer func() { _ = client.Close() }()
+	// In a copy of a data folder the note is of the first one's server.
+	if conf, err := client.ConfigGet(ctx, "dir").Result(); err == nil && !sameFile(conf["dir"], r.dir) {
+		return nil
+	}
+	r.log.Info("stopping the redis that an earlier run left", "pid", pid)
 	if err := client.Shutdown(ctx).Err(); err != nil {
 		// Not answering, it may be on its way out already.
 		r.log.Debug("shutdown of the earlier redis", "error", err)

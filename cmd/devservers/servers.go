@@ -2,8 +2,6 @@ package devservers
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,10 +15,6 @@ import (
 // maxSocketPath is what every system takes as the path of a unix socket, with
 // room for the name that Postgres gives its own.
 const maxSocketPath = 80
-
-// elsewhere holds the Postgres files of data folders that the user postgres
-// cannot enter.
-const elsewhere = "/var/lib/holdfast"
 
 // Config of the servers.
 type Config struct {
@@ -60,15 +54,16 @@ type Servers struct {
 	Redis    *Redis
 	Postgres *Postgres // nil with Config.RedisOnly
 
-	dir  string
-	temp []string // folders that Stop removes
-	lock *os.File
-	died chan error
+	dir   string
+	temp  []string   // folders that Stop removes
+	locks []*os.File // of the data folder and of Postgres's
+	died  chan error
 }
 
 // Start starts the servers and returns when both answer. It returns, wrapped,
 // ErrMissing when one of them is not installed and ErrInUse when another
-// process runs servers on the same data; where a server ends while starting,
+// process runs servers on the same data. A copy of a data folder is refused
+// where it would share the database of the first. Where a server ends while starting,
 // the error holds the last lines of its log. Nothing is left running then.
 func Start(ctx context.Context, cfg Config) (*Servers, error) {
 	if cfg.Log == nil {
@@ -140,8 +135,12 @@ func (s *Servers) openFolder(dir string, as *syscall.Credential) error {
 	if s.dir, err = filepath.EvalSymlinks(s.dir); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	s.lock, err = lockFolder(s.dir)
-	return err
+	lock, err := lockFolder(s.dir)
+	if err != nil {
+		return err
+	}
+	s.locks = append(s.locks, lock)
+	return nil
 }
 
 // tempFolder makes a folder that is removed by Stop and that as can enter,
@@ -226,48 +225,6 @@ func (s *Servers) newPostgres(cfg Config, bin Binaries, as *syscall.Credential, 
 	return p, nil
 }
 
-// postgresFolder is where Postgres keeps its files: the folder postgres of
-// the data folder, which is a link where as cannot enter the data folder.
-// The link makes sure that a new data folder never finds an older one's data.
-func (s *Servers) postgresFolder(as *syscall.Credential) (string, error) {
-	dir := filepath.Join(s.dir, "postgres")
-	if found, err := filepath.EvalSymlinks(dir); err == nil {
-		if ok, err := canEnter(found, as); !ok {
-			return "", errors.Join(fmt.Errorf("the user it runs as cannot enter %s, where its data is", found), err)
-		}
-		return found, nil
-	}
-	ok, err := canEnter(s.dir, as)
-	if err != nil {
-		return "", err
-	}
-	if ok {
-		return dir, privateFolder(dir, as)
-	}
-	hash := sha256.Sum256([]byte(s.dir))
-	away := filepath.Join(elsewhere, hex.EncodeToString(hash[:6]))
-	if err := os.MkdirAll(elsewhere, 0o711); err != nil {
-		return "", err
-	}
-	if _, err := os.Lstat(away); err == nil {
-		// Left by a data folder of this name that was deleted since: kept
-		// once more, out of the way.
-		if err := os.RemoveAll(away + ".old"); err != nil {
-			return "", err
-		}
-		if err := os.Rename(away, away+".old"); err != nil {
-			return "", err
-		}
-	}
-	if err := privateFolder(away, as); err != nil {
-		return "", err
-	}
-	if err := os.RemoveAll(dir); err != nil { // a link to nowhere
-		return "", err
-	}
-	return away, os.Symlink(away, dir)
-}
-
 // socketFolder is folder, made for as, or where its path is too long for a
 // socket a short temporary one.
 func (s *Servers) socketFolder(folder string, as *syscall.Credential) (string, error) {
@@ -330,9 +287,9 @@ func (s *Servers) Stop(ctx context.Context) error {
 	for _, dir := range s.temp {
 		errs = append(errs, os.RemoveAll(dir))
 	}
-	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
-		s.lock = nil
+	for _, lock := range s.locks {
+		errs = append(errs, lock.Close())
 	}
+	s.locks = nil
 	return errors.Join(errs...)
 }

@@ -27,15 +27,19 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err := c.validate(); err != nil {
 		return err
 	}
+	// First what fails quickly: the port.
+	listener, err := listen(ctx, c.Host, c.Port)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }() // closed already, unless the start failed
 	fmt.Println("Starting Redis and Postgres …")
 	servers, err := devservers.Start(ctx, devservers.Config{Dir: c.Data, Log: log})
 	if err != nil {
 		return err
 	}
 	defer func() {
-		stopCtx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		defer cancel()
-		err = errors.Join(err, servers.Stop(stopCtx))
+		err = errors.Join(err, stopServers(servers))
 		fmt.Println("Stopped.")
 	}()
 	if err := persist.Migrate(ctx, servers.DatabaseURL()); err != nil {
@@ -50,7 +54,7 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err := s.seedIfEmpty(ctx); err != nil {
 		return err
 	}
-	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: allRoles, drain: true}
+	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: allRoles, drain: true, listener: listener}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
@@ -79,4 +83,17 @@ Try it:
 
 Ctrl-C stops everything; the data stays.
 `, in.address(), time.Now().UTC().Format(time.RFC3339))
+}
+
+// serverTimeout is what each server gets to end in order before it is killed.
+// Both keep what they acknowledged either way.
+const serverTimeout = 1500 * time.Millisecond
+
+func stopServers(servers *devservers.Servers) error {
+	within := func(stop func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(context.Background(), serverTimeout)
+		defer cancel()
+		return stop(ctx)
+	}
+	return errors.Join(within(servers.Postgres.Stop), within(servers.Stop))
 }

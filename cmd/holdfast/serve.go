@@ -108,12 +108,17 @@ type instance struct {
 	stopExpirer  context.CancelFunc
 	background   sync.WaitGroup
 	api          *api.API
-	listener     net.Listener
+	listener     net.Listener // made at start, unless it is there
 	failed       chan error
 }
 
-// stopTimeout bounds each step of an orderly end.
-const stopTimeout = 2 * time.Second
+// An orderly end of the instance takes at most stopTimeout, of which requests
+// under way and purchases on their way to Postgres get their parts.
+const (
+	stopTimeout    = 5 * time.Second
+	requestTimeout = 2 * time.Second
+	drainTimeout   = 2 * time.Second
+)
 
 // start starts the roles. The API comes last: who can reach it can buy.
 func (in *instance) start(ctx context.Context) (err error) {
@@ -189,9 +194,10 @@ func (in *instance) startAPI(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	in.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(in.host, strconv.Itoa(in.listen.Port)))
-	if err != nil {
-		return fmt.Errorf("%w: choose another port with --port", err)
+	if in.listener == nil {
+		if in.listener, err = listen(ctx, in.host, in.listen.Port); err != nil {
+			return err
+		}
 	}
 	in.background.Go(func() {
 		if err := in.api.Serve(in.listener); err != nil {
@@ -199,6 +205,14 @@ func (in *instance) startAPI(ctx context.Context) (err error) {
 		}
 	})
 	return nil
+}
+
+func listen(ctx context.Context, host string, port int) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: choose another port with --port", err)
+	}
+	return l, nil
 }
 
 func (in *instance) address() string {
@@ -222,27 +236,36 @@ func (in *instance) wait(ctx context.Context, died <-chan error) error {
 	return errors.Join(err, in.stop())
 }
 
-// stop ends in order: no new requests, then the workers. It may be called on
-// an instance that is half started.
+// stop ends in order: no new requests, then the workers, all within
+// stopTimeout. It may be called on an instance that is half started.
 func (in *instance) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
 	var errs []error
-	bounded := func(stop func(context.Context) error) {
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		defer cancel()
-		errs = append(errs, stop(ctx))
+	if in.api != nil {
+		step, cancel := context.WithTimeout(ctx, requestTimeout)
+		if err := in.api.Shutdown(step); err != nil {
+			// A connection that says nothing keeps no promise waiting.
+			in.stores.log.Warn("connections were closed that had no answer yet", "err", err)
+		}
+		cancel()
 	}
-	if in.listener != nil {
-		bounded(in.api.Shutdown)
+	if in.listener != nil { // also where Shutdown came before Serve
+		if err := in.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
 	}
 	if in.stopExpirer != nil {
 		in.stopExpirer()
 	}
-	in.background.Wait()
+	in.waitForBackground(ctx)
 	if in.writer != nil {
 		if in.drain {
-			bounded(in.drainWriter)
+			in.drainWriter(ctx)
 		}
-		bounded(in.writer.Stop)
+		if err := in.writer.Stop(ctx); err != nil {
+			in.stores.log.Warn("the writer was stopped in the middle of a batch; its entries wait in Redis", "err", err)
+		}
 	}
 	if in.ledgerClient != nil {
 		errs = append(errs, in.ledgerClient.Close())
@@ -250,9 +273,27 @@ func (in *instance) stop() error {
 	return errors.Join(errs...)
 }
 
+// waitForBackground waits until Serve and the expirer have returned. A Redis
+// that is frozen can keep a call of the expirer past ctx: the process ends then
+// all the same.
+func (in *instance) waitForBackground(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		in.background.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		in.stores.log.Warn("a call to Redis has not returned")
+	}
+}
+
 // drainWriter waits until the purchases so far are in Postgres. What is left
 // when ctx ends waits in Redis for the next start, which is no error.
-func (in *instance) drainWriter(ctx context.Context) error {
+func (in *instance) drainWriter(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
 	started := time.Now()
 	err := in.writer.Drain(ctx, func(left int64) {
 		if left > 0 && time.Since(started) > time.Second {
@@ -262,5 +303,4 @@ func (in *instance) drainWriter(ctx context.Context) error {
 	if err != nil {
 		in.stores.log.Warn("purchases that are not in Postgres yet wait in Redis for the next start", "err", err)
 	}
-	return nil
 }

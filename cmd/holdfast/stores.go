@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -96,50 +97,81 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger) (_ *stores, err 
 	return s, nil
 }
 
+// close ends all connections, within closeTimeout: a store that does not answer
+// must not keep the process.
 func (s *stores) close() {
-	if s.engine != nil {
-		s.engine.Stop()
-	}
-	if s.redis != nil {
-		_ = s.redis.Close() // nothing is under way any more
-	}
-	if s.store != nil {
-		s.store.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if s.engine != nil {
+			s.engine.Stop()
+		}
+		if s.redis != nil {
+			_ = s.redis.Close() // nothing is under way any more
+		}
+		if s.store != nil {
+			s.store.Close()
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(closeTimeout):
+		s.log.Warn("a store did not answer at the end")
 	}
 }
 
-// openMissing opens the drops of the catalogue that Redis does not have: those
-// whose creation was cut short, and all of them on an empty Redis. What
-// Postgres knows as sold stays sold, and ids begin above those it knows.
+const closeTimeout = time.Second
+
+// openMissing opens the drops of the catalogue that Redis does not have, which
+// on an empty Redis are all of them, and lists those whose creation was cut
+// short. What Postgres knows as sold stays sold, and ids begin above those it
+// knows. A drop that cannot be opened does not keep the others from selling.
 func (s *stores) openMissing(ctx context.Context) error {
 	opened := 0
 	for d, err := range s.store.AllDrops(ctx) {
 		if err != nil {
 			return err
 		}
-		if d.Opened.IsZero() {
-			continue // its creation was answered with an error
-		}
 		known, err := s.engine.Stock(ctx, []int64{d.ID})
 		if err != nil {
 			return err
 		}
-		if known[0] != nil {
-			continue
+		if known[0] == nil {
+			err := s.reopen(ctx, d)
+			if errors.Is(err, engine.ErrInvalid) {
+				s.log.Error("a drop that Redis does not have cannot be opened again", "drop", d.ID, "err", err)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			opened++
 		}
-		last, err := s.store.LastSeq(ctx, d.ID)
-		if err != nil {
-			return err
+		if d.Opened.IsZero() {
+			if err := s.store.MarkOpened(ctx, d.ID); err != nil {
+				return err
+			}
 		}
-		if err := s.engine.Open(ctx, d.Terms(last+seqMargin)); err != nil {
-			return fmt.Errorf("drop %d: %w", d.ID, err)
-		}
-		s.log.Warn("Redis did not have this drop; it was opened from Postgres", "drop", d.ID, "name", d.Name)
-		opened++
 	}
 	if opened > 0 {
-		s.log.Warn("drops opened from Postgres: holds that were live in the lost Redis are gone", "drops", opened)
+		s.log.Warn("drops opened from Postgres: holds that were live in a lost Redis are gone", "drops", opened)
 	}
+	return nil
+}
+
+// reopen opens a drop from what Postgres knows of it.
+func (s *stores) reopen(ctx context.Context, d persist.Drop) error {
+	if d.Opened.IsZero() {
+		return s.engine.Open(ctx, d.Terms(1)) // it never had a hold
+	}
+	last, err := s.store.LastSeq(ctx, d.ID)
+	if err != nil {
+		return err
+	}
+	if err := s.engine.Open(ctx, d.Terms(last+seqMargin)); err != nil {
+		return fmt.Errorf("drop %d: %w", d.ID, err)
+	}
+	s.log.Warn("Redis did not have this drop; it was opened from Postgres", "drop", d.ID, "name", d.Name)
 	return nil
 }
 
