@@ -263,12 +263,15 @@ func (in *instance) stop() error {
 		if in.drain {
 			in.drainWriter(ctx)
 		}
+		// A read of a frozen Redis ends with its connection alone.
+		unblock := context.AfterFunc(ctx, func() { _ = in.ledgerClient.Close() })
+		defer unblock()
 		if err := in.writer.Stop(ctx); err != nil {
 			in.stores.log.Warn("the writer was stopped in the middle of a batch; its entries wait in Redis", "err", err)
 		}
 	}
 	if in.ledgerClient != nil {
-		errs = append(errs, in.ledgerClient.Close())
+		_ = in.ledgerClient.Close() // nothing is under way on it any more
 	}
 	return errors.Join(errs...)
 }
