@@ -3,6 +3,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/gofiber/fiber/v2/middleware/cors"
 	recoverer "github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
 
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
@@ -31,8 +33,9 @@ type Config struct {
 	Store *persist.Store
 	// Users are the people. Required.
 	Users *persist.Users
-	// CORSOrigins may call from browsers on other hosts; "*" stands for all.
-	// Defaults to none.
+	// CORSOrigins may call from browsers on other hosts: scheme://host[:port]
+	// each, where *. before a host stands for the hosts below it, or "*" alone
+	// for all. Defaults to none.
 	CORSOrigins []string
 	// Buyers is how many of the newest buyers a drop shows. Defaults to 3.
 	Buyers int
@@ -93,10 +96,8 @@ func New(cfg Config) (*API, error) {
 	if cfg.Metrics == nil {
 		cfg.Metrics = prometheus.NewRegistry()
 	}
-	for _, origin := range cfg.CORSOrigins {
-		if !isOrigin(origin) {
-			return nil, fmt.Errorf("api: CORS origin %q: must be * or scheme://host[:port]", origin)
-		}
+	if err := CheckOrigins(cfg.CORSOrigins); err != nil {
+		return nil, err
 	}
 	a := &API{
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
@@ -113,8 +114,41 @@ func New(cfg Config) (*API, error) {
 		ErrorHandler:          a.fail,
 		DisableStartupMessage: true,
 		StrictRouting:         false,
+		// Else a bad form is refused before its Content-Type is.
+		DisablePreParseMultipartForm: true,
 	})
+	server := a.app.Server()
+	server.Handler = knownMethods(server.Handler)
 	return a, a.routes()
+}
+
+// knownMethods has next see TRACE, which no route takes, in place of the
+// methods that fiber does not know: it would answer those itself, in plain text.
+func knownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(c *fasthttp.RequestCtx) {
+		if !slices.Contains(fiber.DefaultMethods, string(c.Method())) {
+			c.Request.Header.SetMethod(fiber.MethodTrace)
+		}
+		next(c)
+	}
+}
+
+// oneLength refuses a request that tells its body's length in two ways. A proxy
+// that goes by the other one would take the rest for the next caller's request,
+// so nothing more is read from that connection.
+func oneLength(c *fiber.Ctx) error {
+	var length, encoding bool
+	for line := range bytes.Lines(c.Request().Header.RawHeaders()) {
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		name = bytes.TrimSpace(name)
+		length = length || bytes.EqualFold(name, []byte(fiber.HeaderContentLength))
+		encoding = encoding || bytes.EqualFold(name, []byte(fiber.HeaderTransferEncoding))
+	}
+	if length && encoding {
+		c.Context().SetConnectionClose()
+		return &complaint{fiber.HeaderTransferEncoding, "must not be given together with Content-Length"}
+	}
+	return c.Next()
 }
 
 // onlyPost answers a GET of a path that takes POST alone.
@@ -126,6 +160,7 @@ func onlyPost(c *fiber.Ctx) error {
 func (a *API) routes() error {
 	a.app.Use(a.metrics.measure(a.fail))
 	a.app.Use(recoverer.New(recoverer.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))
+	a.app.Use(oneLength)
 	if len(a.cfg.CORSOrigins) > 0 {
 		a.app.Use(cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.cfg.CORSOrigins, ","),
@@ -179,11 +214,29 @@ func (a *API) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// isOrigin says whether s is "*" or an origin as browsers send it. The
-// middleware would panic on others.
+// CheckOrigins returns an error that says what is wrong with the first of
+// origins that Config.CORSOrigins may not have. New checks the same.
+func CheckOrigins(origins []string) error {
+	for _, origin := range origins {
+		switch {
+		case origin == "*" && len(origins) > 1:
+			return errors.New("api: CORS origin *: must be the only one")
+		case origin != "*" && !isOrigin(origin):
+			return fmt.Errorf("api: CORS origin %q: must be * or scheme://host[:port]", origin)
+		}
+	}
+	return nil
+}
+
+// isOrigin says whether s is an origin as browsers send it, or one with *. for
+// all hosts of a domain. The middleware would panic on others.
 func isOrigin(s string) bool {
 	u, err := url.Parse(s)
-	return s == "*" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && s == u.Scheme+"://"+u.Host
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || s != u.Scheme+"://"+u.Host {
+		return false
+	}
+	host := strings.TrimPrefix(u.Host, "*.")
+	return host != "" && !strings.ContainsAny(host, "*,")
 }
 
 // callContext bounds what one request may wait for. fiber has no context that

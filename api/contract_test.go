@@ -75,12 +75,16 @@ func TestDropWithEverything(t *testing.T) {
 	})
 }
 
-func TestNullIsNotGiven(t *testing.T) {
+func TestNullAndBlankAreNotGiven(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	drop := s.drop(t, fields{"end_time": nil, "hold_seconds": nil, "limit_per_customer": nil, "image_url": nil, "sizes": nil})
 	user := s.post(t, "/api/users", fields{"username": "ada", "email": nil}).want(t, 201).int(t, "id")
+	s.post(t, "/api/users", fields{"username": "ada", "email": " "}).want(t, 200).has(t, fields{"id": user, "email": nil})
 	for _, body := range []fields{
+		{"dropId": drop, "userId": user, "userName": "", "email": "", "size": ""},
+		{"dropId": drop, "userId": user, "userName": "  ", "email": "\t", "size": " "},
+		{"dropId": drop, "userName": "ada", "email": "", "size": ""},
 		{"dropId": drop, "userId": user, "size": nil},
 		{"dropId": drop, "userId": user, "userName": nil, "email": nil},
 		{"dropId": drop, "userId": nil, "userName": "ada", "email": nil, "size": nil},
@@ -233,6 +237,7 @@ func TestSizes(t *testing.T) {
 	s.leavesNoTrace(t, func() {
 		s.post(t, "/api/drops/reserve", fields{"dropId": sized, "userId": user, "size": "42"}).refused(t, 400, "out_of_stock", "Out of stock")
 		s.post(t, "/api/drops/reserve", fields{"dropId": sized, "userId": user}).invalid(t, "size")
+		s.post(t, "/api/drops/reserve", fields{"dropId": sized, "userId": user, "size": ""}).invalid(t, "size")
 		s.post(t, "/api/drops/reserve", fields{"dropId": sized, "userId": user, "size": "44"}).invalid(t, "size")
 	})
 	receipt := s.purchase(t, id).want(t, 201)

@@ -127,6 +127,16 @@ func integer(field string, v jsontext.Value, high int64) (int64, error) {
 
 // text reads a string of 1 to most bytes without control characters.
 func text(field string, v jsontext.Value, most int) (string, error) {
+	s, err := textOrEmpty(field, v, most)
+	if err == nil && s == "" {
+		err = &complaint{field, "must not be empty"}
+	}
+	return s, err
+}
+
+// textOrEmpty reads a string of at most most bytes without control characters,
+// trimmed of white space.
+func textOrEmpty(field string, v jsontext.Value, most int) (string, error) {
 	if v.Kind() != '"' {
 		return "", &complaint{field, "must be a string"}
 	}
@@ -136,8 +146,6 @@ func text(field string, v jsontext.Value, most int) (string, error) {
 	}
 	s := strings.TrimSpace(string(unquoted))
 	switch {
-	case s == "":
-		return "", &complaint{field, "must not be empty"}
 	case len(s) > most:
 		return "", &complaint{field, fmt.Sprintf("must have at most %d bytes", most)}
 	case !utf8.ValidString(s) || strings.ContainsFunc(s, isControl):
@@ -249,11 +257,13 @@ func decodeReserve(body []byte) (b reserveBody, err error) {
 	return b, err
 }
 
+// optionalText reads a text that null and blank ones leave out: forms send every
+// field, filled in or not.
 func optionalText(to *string, field string, v jsontext.Value, most int) error {
 	if isNull(v) {
 		return nil
 	}
-	s, err := text(field, v, most)
+	s, err := textOrEmpty(field, v, most)
 	return set(to, s, err)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -126,8 +125,10 @@ func newCatalogue(store *persist.Store, buyers int) *catalogue {
 	return &catalogue{store: store, buyers: buyers, recent: newRecentDrops()}
 }
 
-// create adds the drop to Postgres and opens it in Redis. A drop that could not
-// be opened is taken back, and never shown.
+// create adds the drop to Postgres, opens it in Redis and notes that. A drop
+// that Redis refused is taken back. One whose opening has no known outcome stays
+// in Postgres unopened and unlisted, so that what Redis may sell of it can be
+// written; the next start of an instance opens it.
 func (k *catalogue) create(ctx context.Context, e *engine.Engine, n persist.NewDrop) (persist.Drop, error) {
 	d, err := k.store.CreateDrop(ctx, n)
 	if err != nil {
@@ -137,10 +138,10 @@ func (k *catalogue) create(ctx context.Context, e *engine.Engine, n persist.NewD
 		return d, err
 	}
 	if err := e.Open(ctx, d.Terms(1)); err != nil {
-		// Redis may have it all the same: then as a drop whose id nobody was told.
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		return d, errors.Join(err, k.store.DiscardDrop(undo, d.ID))
+		if errors.Is(err, engine.ErrUnavailable) {
+			return d, err
+		}
+		return d, errors.Join(err, k.store.DiscardDrop(ctx, d.ID))
 	}
 	return d, k.store.MarkOpened(ctx, d.ID)
 }

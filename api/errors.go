@@ -64,7 +64,7 @@ const retryAfterSeconds = 1
 // fail is fiber's error handler: it answers err by the table.
 func (a *API) fail(c *fiber.Ctx, err error) error {
 	status, body := a.answer(c, err)
-	if status == fiber.StatusRequestEntityTooLarge {
+	if status == fiber.StatusRequestEntityTooLarge || status == fiber.StatusRequestHeaderFieldsTooLarge {
 		linger(c.Context().Conn())
 	}
 	if status == fiber.StatusServiceUnavailable {
@@ -97,7 +97,15 @@ func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
 		case f.Code == fiber.StatusRequestEntityTooLarge:
 			return f.Code, errorBody{Error: "Request body too large", Code: "body_too_large"}
 		case f.Code < 500:
-			return f.Code, errorBody{Error: f.Message, Code: "invalid_request", Field: "request"}
+			// Never the error's own text, which quotes the request's headers.
+			message := "Malformed request"
+			switch f.Code {
+			case fiber.StatusRequestTimeout:
+				message = "Request timeout"
+			case fiber.StatusRequestHeaderFieldsTooLarge:
+				message = "Request headers too large"
+			}
+			return f.Code, errorBody{Error: message, Code: "invalid_request", Field: "request"}
 		}
 	}
 	id := rand.Text()

@@ -37,15 +37,16 @@ var (
 	notIDs     = append([]string{
 		`-1`, `0`, `-0`, `01`, `0x10`, `1.5`, `1.0`, `1e3`, `1e400`, `9007199254740992`, `9223372036854775808`, `123456789012345678901234567890`,
 	}, notNumbers...)
-	notTexts = []string{`1`, `true`, `[]`, `["a"]`, `{}`, `""`, `"  "`, `"a\u0000b"`, "\"a\x00b\"", "\"a\xffb\"", `"a\ud800b"`, `"\u0007"`, `"a\nb"`, `"` + strings.Repeat("a", 10_000) + `"`}
-	notTimes = append([]string{
+	notOptionalTexts = []string{`1`, `true`, `[]`, `["a"]`, `{}`, `"a\u0000b"`, "\"a\x00b\"", "\"a\xffb\"", `"a\ud800b"`, `"\u0007"`, `"a\nb"`, `"` + strings.Repeat("a", 10_000) + `"`}
+	notTexts         = append([]string{`""`, `"  "`}, notOptionalTexts...)
+	notTimes         = append([]string{
 		`"1969-12-31T23:59:59Z"`, `"2026-11-23"`, `"2026-11-23T18:00:00"`, `"2026-11-23 18:00:00Z"`, `"18:00"`, `"now"`, `"2026-13-01T00:00:00Z"`,
 		`"2026-02-30T00:00:00Z"`, `"2026-11-23T25:00:00Z"`, `"Mon, 23 Nov 2026 18:00:00 GMT"`, `"1790000000"`, `"10000-01-01T00:00:00Z"`, `"9999-12-31T23:59:59-01:00"`, `"1970-01-01T00:00:00+01:00"`, `"0000-00-00T00:00:00Z"`,
 	}, notTexts...)
 	notPrices = append([]string{
 		`-1`, `-0.01`, `-0`, `1.005`, `0.001`, `180.001`, `1e2`, `1E-2`, `1000000000.01`, `1000000001`, `9007199254740992`, `1e400`, `99999999999999999999`,
 	}, notNumbers...)
-	notEmails = append([]string{`"ada"`, `"@"`, `"ada@"`, `"@example.com"`, `"a da@example.com"`, `"` + strings.Repeat("a", 250) + `@b.cd"`}, notTexts...)
+	notEmails = append([]string{`"ada"`, `"@"`, `"ada@"`, `"@example.com"`, `"a da@example.com"`, `"` + strings.Repeat("a", 250) + `@b.cd"`}, notOptionalTexts...)
 )
 
 func TestBadFields(t *testing.T) {
@@ -71,9 +72,9 @@ func TestBadFields(t *testing.T) {
 				`[` + strings.Repeat(`{"size":"a","stock":1},`, 3) + `]`,
 			}},
 			{reserve, "dropId", append([]string{`16777216`, `null`}, notIDs...)},
-			{reserve, "userName", append([]string{`"` + strings.Repeat("a", 65) + `"`}, notTexts...)},
+			{reserve, "userName", append([]string{`"` + strings.Repeat("a", 65) + `"`}, notOptionalTexts...)},
 			{reserve, "email", notEmails},
-			{reserve, "size", append([]string{`"` + strings.Repeat("a", 33) + `"`}, notTexts...)},
+			{reserve, "size", append([]string{`"` + strings.Repeat("a", 33) + `"`}, notOptionalTexts...)},
 			{"/api/drops/purchase", "reservationId", append([]string{`null`}, notIDs...)},
 			{"/api/drops/cancel", "reservationId", append([]string{`null`}, notIDs...)},
 			{users, "username", append([]string{`null`, `"` + strings.Repeat("a", 65) + `"`}, notTexts...)},
@@ -121,12 +122,16 @@ func TestMissingFields(t *testing.T) {
 			{"/api/drops/reserve", `{"userId":1}`, "dropId"},
 			{"/api/drops/reserve", `{"dropId":1}`, "userId"},
 			{"/api/drops/reserve", `{"dropId":1,"email":"a@b.c"}`, "userName"},
+			{"/api/drops/reserve", `{"dropId":1,"userName":"","email":"","size":""}`, "userId"},
+			{"/api/drops/reserve", `{"dropId":1,"userName":" \t"}`, "userId"},
+			{"/api/drops/reserve", `{"dropId":1,"userName":" ","email":"a@b.c"}`, "userName"},
 			{"/api/drops/reserve", `{"dropId":1,"userId":1,"userName":"a"}`, "userName"},
 			{"/api/drops/reserve", `{"dropId":1,"userId":1,"email":"a@b.c"}`, "email"},
 			{"/api/drops/purchase", `{}`, "reservationId"},
 			{"/api/drops/cancel", `{}`, "reservationId"},
 			{"/api/users", `{}`, "username"},
 			{"/api/users", `{"email":"a@b.c"}`, "username"},
+			{"/api/users", `{"username":" ","email":""}`, "username"},
 		} {
 			s.postRaw(t, row.path, row.body).invalid(t, row.field)
 		}
@@ -229,8 +234,10 @@ func TestBadPathsAndQueries(t *testing.T) {
 	for _, value := range []string{"0", "-1", "1.5", "x", "16777216", "99999999999999999999"} {
 		s.get(t, "/api/drops?before="+value).invalid(t, "before")
 	}
-	for _, key := range []string{strings.Repeat("k", 129), "é", "a\tb"} {
-		s.post(t, "/api/drops/reserve", fields{"dropId": 1, "userName": "ada"}, "Idempotency-Key", key).invalid(t, "Idempotency-Key")
+	for _, keys := range [][]string{{strings.Repeat("k", 129)}, {"é"}, {"a\tb"}, {""}, {"  "}, {"k", "k"}, {"k", ""}, {"", "k"}} {
+		s.do(t, http.MethodPost, "/api/drops/reserve", valid["/api/drops/reserve"], http.Header{
+			"Content-Type": {"application/json"}, "Idempotency-Key": keys,
+		}).invalid(t, "Idempotency-Key")
 	}
 }
 

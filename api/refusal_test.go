@@ -59,8 +59,8 @@ func TestWrongMethod(t *testing.T) {
 	s := newServer(t)
 	for path, methods := range map[string]string{
 		"/api/drops/create": "GET PUT DELETE PATCH", "/api/drops/reserve": "GET PUT", "/api/drops/purchase": "GET", "/api/drops/cancel": "GET DELETE",
-		"/api/drops": "POST PUT", "/api/drops/1": "POST PUT DELETE", "/api/users": "GET", "/api/users/1": "DELETE",
-		"/api/reservations/1": "POST", "/healthz": "POST", "/readyz": "POST", "/metrics": "POST", "/docs": "POST",
+		"/api/drops": "POST PUT", "/api/drops/1": "POST PUT DELETE get PROPFIND", "/api/users": "GET", "/api/users/1": "DELETE",
+		"/api/reservations/1": "POST", "/healthz": "POST TRACE NONSENSE", "/readyz": "POST", "/metrics": "POST", "/docs": "POST",
 	} {
 		for method := range strings.FieldsSeq(methods) {
 			r := s.do(t, method, path, "", nil).refused(t, 405, "method_not_allowed", "Method not allowed")
@@ -69,6 +69,7 @@ func TestWrongMethod(t *testing.T) {
 			}
 		}
 	}
+	s.do(t, "PROPFIND", "/nowhere", "", nil).refused(t, 404, "not_found", "Route not found")
 	for _, path := range []string{"/healthz", "/readyz", "/api/drops"} {
 		s.do(t, http.MethodHead, path, "", nil).want(t, 200) // load balancers ask so
 	}
@@ -120,7 +121,7 @@ func TestContentType(t *testing.T) {
 	body := fmt.Sprintf(`{"dropId":%d,"userName":"ada"}`, drop)
 	s.leavesNoTrace(t, func() {
 		for _, path := range posts {
-			for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "application/json,", "é"} {
+			for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "application/json,", "é", "multipart/form-data; boundary=x"} {
 				s.do(t, http.MethodPost, path, body, http.Header{"Content-Type": {kind}}).
 					refused(t, 415, "unsupported_media_type", "Content-Type must be application/json")
 			}

@@ -36,6 +36,10 @@ func (a *API) reserve(c *fiber.Ctx) error {
 	}
 	if r.Replayed {
 		c.Set("Idempotency-Replayed", "true")
+		// The key remembers the hold as it began; say how it stands.
+		if now, err := a.engine.Reservation(ctx, r.ID); err == nil {
+			r.Status, r.Ended = now.Status, now.Ended
+		}
 	}
 	return c.Status(fiber.StatusCreated).JSON(renderReservation(r))
 }
@@ -57,17 +61,24 @@ func (a *API) person(ctx context.Context, b reserveBody) (int64, error) {
 	return u.ID, err
 }
 
-// idempotencyKey is the header's value, empty if there is none.
+// idempotencyKey is the header's value, empty if there is no such header. An
+// empty header is refused: its sender believes to be safe from buying twice.
 func idempotencyKey(c *fiber.Ctx) (string, error) {
-	key := c.Get("Idempotency-Key")
-	if key == "" {
+	const header = "Idempotency-Key"
+	given := c.Request().Header.PeekAll(header)
+	switch len(given) {
+	case 0:
 		return "", nil
+	case 1:
+	default:
+		return "", &complaint{header, "is given twice"}
 	}
+	key := string(given[0])
 	bad := strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' })
-	if bad || len(key) > engine.MaxKey {
-		return "", &complaint{"Idempotency-Key", "must be 1 to 128 printable ASCII characters"}
+	if bad || key == "" || len(key) > engine.MaxKey {
+		return "", &complaint{header, "must be 1 to 128 printable ASCII characters"}
 	}
-	return strings.Clone(key), nil // fiber reuses the buffer behind it
+	return key, nil
 }
 
 func (a *API) purchase(c *fiber.Ctx) error {
@@ -78,6 +89,14 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	ctx, cancel := a.callContext()
 	defer cancel()
 	r, err := a.engine.Purchase(ctx, id)
+	if errors.Is(err, engine.ErrExpired) || errors.Is(err, engine.ErrReservationNotFound) {
+		// A Redis that lost its data does not know the receipt; Postgres may.
+		if past, pastErr := a.catalogue.store.Reservation(ctx, id); pastErr == nil && past.Confirmed {
+			receipt := renderReceipt(past.Reservation)
+			receipt.Purchase.Persisted = confirmed
+			return c.JSON(receipt)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -114,11 +114,21 @@ func hollow() api.Config {
 
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
-	for _, origin := range []string{"", "shop.example", "https://", "https://shop.example/", "https://shop.example/path", "ftp://shop.example", "null"} {
+	for _, origins := range [][]string{
+		{""}, {"shop.example"}, {"https://"}, {"https://shop.example/"}, {"https://shop.example/path"}, {"ftp://shop.example"}, {"null"},
+		{"https://*"}, {"https://*."}, {"https://*.*.example"}, {"https://shop.*.example"}, {"https://a.example,b"}, {"*", "https://shop.example"},
+	} {
 		cfg := hollow()
-		cfg.CORSOrigins = []string{origin}
-		if _, err := api.New(cfg); err == nil {
-			t.Errorf("origin %q is taken", origin)
+		cfg.CORSOrigins = origins
+		if _, err := api.New(cfg); err == nil || api.CheckOrigins(origins) == nil {
+			t.Errorf("origins %q are taken", origins)
+		}
+	}
+	for _, origins := range [][]string{nil, {"*"}, {"https://*.shop.example", "http://localhost:5173", "http://[::1]:80"}} {
+		cfg := hollow()
+		cfg.CORSOrigins = origins
+		if _, err := api.New(cfg); err != nil || api.CheckOrigins(origins) != nil {
+			t.Errorf("origins %q: %v", origins, err)
 		}
 	}
 	for name, remove := range map[string]func(*api.Config){
