@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -21,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"github.com/holdfast/holdfast/api/live"
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
 )
@@ -41,6 +43,9 @@ type Config struct {
 	Buyers int
 	// MaxConns is how many connections are served at once. Defaults to 16,384.
 	MaxConns int
+	// Live has the limits and the pace of the live feed; what it is made of is
+	// set by the API. Defaults to live.Config's own.
+	Live live.Config
 	// Timeout bounds reading a request, answering it and writing the answer,
 	// each. Defaults to 10 s.
 	Timeout time.Duration
@@ -66,6 +71,7 @@ type API struct {
 	engine    *engine.Engine
 	users     *persist.Users
 	catalogue *catalogue
+	hub       *live.Hub // nil without the role api
 	metrics   *metrics
 	log       *slog.Logger
 }
@@ -102,6 +108,16 @@ func New(cfg Config) (*API, error) {
 	a := &API{
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
 		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
+	}
+	if slices.Contains(cfg.Roles, "api") {
+		var err error
+		feed := cfg.Live
+		feed.Engine, feed.Store, feed.Buyers, feed.Log, feed.Metrics = cfg.Engine, cfg.Store, cfg.Buyers, cfg.Log, cfg.Metrics
+		feed.Render = func(d persist.Drop, s *engine.Stock) any { return renderDrop(d, s) }
+		a.hub, err = live.New(feed)
+		if err != nil {
+			return nil, err
+		}
 	}
 	a.app = fiber.New(fiber.Config{
 		AppName:               "Holdfast",
@@ -168,8 +184,12 @@ func (a *API) routes() error {
 			ExposeHeaders: "Idempotency-Replayed,Retry-After",
 		}))
 	}
-	if slices.Contains(a.cfg.Roles, "api") {
+	if a.hub != nil {
 		a.sell()
+		a.watch()
+		if err := a.pages(); err != nil {
+			return err
+		}
 	}
 	for path, handler := range map[string]fiber.Handler{
 		"/healthz": a.healthz, "/readyz": a.readyz, "/metrics": a.metrics.serve(),
@@ -198,17 +218,44 @@ func (a *API) sell() {
 	}
 }
 
+// watch adds the live feed and what the console shows beside it.
+func (a *API) watch() {
+	a.app.Get("/ws", a.sameOrigin, a.hub.Admission, a.hub.Upgrade())
+	a.app.Get("/api/admin/figures", a.figures)
+	a.app.Get("/api/drops/:id/holds", a.listHolds)
+}
+
+// sameOrigin refuses pages of other hosts that are not among the origins
+// configured: browsers let any page open a WebSocket.
+func (a *API) sameOrigin(c *fiber.Ctx) error {
+	if !live.Allowed(c.Get(fiber.HeaderOrigin), string(c.Request().Host()), a.cfg.CORSOrigins) {
+		return errForbiddenOrigin
+	}
+	return c.Next()
+}
+
 // Serve answers requests on l until Shutdown.
 func (a *API) Serve(l net.Listener) error {
+	if a.hub != nil {
+		a.hub.Start()
+	}
 	if err := a.app.Listener(lingeringListener{l}); err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
 	return nil
 }
 
-// Shutdown stops taking connections and waits for the requests under way.
+// Shutdown stops taking connections, closes those of the live feed and waits for
+// the requests under way.
 func (a *API) Shutdown(ctx context.Context) error {
-	if err := a.app.ShutdownWithContext(ctx); err != nil {
+	var hubErr error
+	var closing sync.WaitGroup
+	if a.hub != nil {
+		closing.Go(func() { hubErr = a.hub.Stop(ctx) })
+	}
+	err := a.app.ShutdownWithContext(ctx)
+	closing.Wait()
+	if err = errors.Join(err, hubErr); err != nil {
 		return fmt.Errorf("api: shutdown: %w", err)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/holdfast/holdfast/api/live"
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
 )
@@ -24,6 +25,7 @@ var (
 	errUserNotFound    = errors.New("user not found")
 	errContentType     = errors.New("content type is not application/json")
 	errContentEncoding = errors.New("body has a content encoding")
+	errForbiddenOrigin = errors.New("origin is not allowed")
 )
 
 // failures maps each error to its one answer; the first that matches counts.
@@ -44,6 +46,9 @@ var failures = []failure{
 	{errUserNotFound, 404, "user_not_found", "User not found"},
 	{errContentType, 415, "unsupported_media_type", "Content-Type must be application/json"},
 	{errContentEncoding, 415, "unsupported_media_type", "Content-Encoding is not supported"},
+	{errForbiddenOrigin, 403, "forbidden_origin", "Origin is not allowed"},
+	{live.ErrTooMany, 429, "too_many_sockets", "Too many live connections from this address"},
+	{live.ErrFull, 503, "overloaded", "Too busy"},
 	{engine.ErrOverloaded, 503, "overloaded", "Too busy"},
 	{engine.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
 	{persist.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
@@ -78,6 +83,8 @@ func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
 		return 400, errorBody{Error: c.Error(), Code: "invalid_request", Field: c.field}
 	}
 	switch {
+	case errors.Is(err, live.ErrDrops):
+		return 400, errorBody{Error: err.Error(), Code: "invalid_request", Field: "drops"}
 	case errors.Is(err, engine.ErrSizeRequired):
 		return 400, errorBody{Error: "size is required for this drop", Code: "invalid_request", Field: "size"}
 	case errors.Is(err, engine.ErrUnknownSize):
@@ -96,6 +103,9 @@ func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
 			return f.Code, errorBody{Error: "Method not allowed", Code: "method_not_allowed"}
 		case f.Code == fiber.StatusRequestEntityTooLarge:
 			return f.Code, errorBody{Error: "Request body too large", Code: "body_too_large"}
+		case f.Code == fiber.StatusUpgradeRequired:
+			c.Set(fiber.HeaderUpgrade, "websocket")
+			return f.Code, errorBody{Error: "WebSocket handshake expected", Code: "upgrade_required"}
 		case f.Code < 500:
 			// Never the error's own text, which quotes the request's headers.
 			message := "Malformed request"

@@ -37,8 +37,19 @@ type lingeringConn struct {
 // linger has the connection closed only when the client has done so.
 func linger(c net.Conn) {
 	if c, ok := c.(*lingeringConn); ok {
-		c.linger.Store(true)
+		c.Linger()
 	}
+}
+
+// Linger has Close wait until the client has closed the connection.
+func (c *lingeringConn) Linger() { c.linger.Store(true) }
+
+// SetWriteBuffer sets the size of the kernel's buffer for what is sent.
+func (c *lingeringConn) SetWriteBuffer(bytes int) error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp.SetWriteBuffer(bytes)
+	}
+	return nil
 }
 
 // Close closes the connection, after the client has if linger was called.

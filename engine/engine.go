@@ -78,6 +78,7 @@ type Engine struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	refusals  refusals
 	reserves  *combiner[ReserveRequest, Reservation]
 	purchases *combiner[int64, Reservation]
 	cancels   *combiner[int64, Reservation]
@@ -146,6 +147,14 @@ func (e *Engine) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
 	return unavailable(e.redis.Ping(ctx).Err())
+}
+
+// Now is the time by Redis's clock, which decides every deadline and start.
+func (e *Engine) Now(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
+	defer cancel()
+	now, err := e.redis.Time(ctx).Result()
+	return now.UTC(), unavailable(err)
 }
 
 // Partitions is the number of partitions.

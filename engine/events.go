@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -30,6 +31,9 @@ type Event struct {
 	Reason    Reason
 	Sizes     []SizeCount // those that changed, Total included
 	Purchases []Sale      // on ReasonPurchased
+	// Late is by how much the oldest of the lapsed holds was past its deadline
+	// (on ReasonExpired).
+	Late time.Duration
 }
 
 // Sale is one purchase in an event.
@@ -97,11 +101,15 @@ func parseEvent(payload string) (Event, error) {
 		Reason  Reason              `json:"r"`
 		Sizes   map[string][3]int64 `json:"s"`
 		Sales   [][2]any            `json:"p"`
+		LateMS  int64               `json:"l"`
 	}
 	if err := json.Unmarshal([]byte(payload), &raw); err != nil {
 		return Event{}, fmt.Errorf("event: %w", err)
 	}
-	ev := Event{Drop: raw.Drop, Version: raw.Version, Reason: raw.Reason}
+	ev := Event{
+		Drop: raw.Drop, Version: raw.Version, Reason: raw.Reason,
+		Late: time.Duration(raw.LateMS) * time.Millisecond,
+	}
 	for size, c := range raw.Sizes {
 		ev.Sizes = append(ev.Sizes, SizeCount{
 			Size: size, Total: c[0] + c[1] + c[2], Available: c[0], Held: c[1], Sold: c[2],

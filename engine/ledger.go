@@ -25,7 +25,7 @@ type Ledger struct {
 	consumer string
 }
 
-// LedgerInfo says how far a partition's ledger is behind.
+// LedgerInfo says how far a ledger, or several together, is behind.
 type LedgerInfo struct {
 	Length int64 // entries not yet persisted
 	// Oldest is when the oldest of them was written; zero if there is none.
@@ -141,22 +141,47 @@ func (l *Ledger) DeadLetter(ctx context.Context, partition int, entryID, record,
 
 // Info says how far the partition's ledger is behind.
 func (l *Ledger) Info(ctx context.Context, partition int) (LedgerInfo, error) {
-	var length, dead *redis.IntCmd
-	var first *redis.XMessageSliceCmd
-	_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		length = p.XLen(ctx, l.keys.ledger(partition))
-		dead = p.XLen(ctx, l.keys.dead(partition))
-		first = p.XRangeN(ctx, l.keys.ledger(partition), "-", "+", 1)
+	return ledgerInfo(ctx, l.redis, l.keys, partition)
+}
+
+// LedgerInfo says how far all partitions' ledgers together are behind.
+func (e *Engine) LedgerInfo(ctx context.Context) (LedgerInfo, error) {
+	all := make([]int, e.keys.partitions)
+	for p := range all {
+		all[p] = p
+	}
+	return ledgerInfo(ctx, e.redis, e.keys, all...)
+}
+
+func ledgerInfo(ctx context.Context, client redis.UniversalClient, k keys, partitions ...int) (LedgerInfo, error) {
+	lengths := make([]*redis.IntCmd, len(partitions))
+	dead := make([]*redis.IntCmd, len(partitions))
+	first := make([]*redis.XMessageSliceCmd, len(partitions))
+	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, p := range partitions {
+			lengths[i] = pipe.XLen(ctx, k.ledger(p))
+			dead[i] = pipe.XLen(ctx, k.dead(p))
+			first[i] = pipe.XRangeN(ctx, k.ledger(p), "-", "+", 1)
+		}
 		return nil
 	})
 	if err != nil {
 		return LedgerInfo{}, unavailable(err)
 	}
-	info := LedgerInfo{Length: length.Val(), Dead: dead.Val()}
-	if msgs := first.Val(); len(msgs) == 1 {
+	var info LedgerInfo
+	for i := range partitions {
+		info.Length += lengths[i].Val()
+		info.Dead += dead[i].Val()
+		msgs := first[i].Val()
+		if len(msgs) != 1 {
+			continue
+		}
 		var ms int64
-		if _, err := fmt.Sscanf(msgs[0].ID, "%d-", &ms); err == nil {
-			info.Oldest = time.UnixMilli(ms).UTC()
+		if _, err := fmt.Sscanf(msgs[0].ID, "%d-", &ms); err != nil {
+			continue
+		}
+		if at := time.UnixMilli(ms).UTC(); info.Oldest.IsZero() || at.Before(info.Oldest) {
+			info.Oldest = at
 		}
 	}
 	return info, nil

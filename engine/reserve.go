@@ -38,6 +38,7 @@ func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, er
 	}
 	res, err := e.reserves.do(ctx, r.Drop, r)
 	e.metrics.outcome("reserve", err)
+	e.refusals.count(r.Drop, err)
 	return res, err
 }
 

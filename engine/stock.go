@@ -66,6 +66,7 @@ func parseStock(drop int64, h map[string]string) (*Stock, error) {
 		Drop:    drop,
 		State:   State(h["state"]),
 		Version: number("version"),
+		LastSeq: number("seq"),
 		Start:   fromUnixMS(number("start")),
 		End:     fromUnixMS(number("end")),
 		Hold:    time.Duration(number("hold")) * time.Millisecond,

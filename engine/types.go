@@ -49,6 +49,7 @@ type Stock struct {
 	Drop      int64
 	State     State
 	Version   int64 // rises by every change
+	LastSeq   int64 // sequence number of the newest hold: how many there were, on a drop opened once
 	Start     time.Time
 	End       time.Time
 	Hold      time.Duration

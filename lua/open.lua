@@ -18,9 +18,13 @@ local drop, events = KEYS[1], ARGV[8]
 
 local terms = { ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6] }
 local names, event = {}, {}
+-- A hold raises the version twice at most, when it begins and when it ends. So a
+-- drop that is opened again, its ids above all earlier ones, has versions above
+-- all earlier ones too, and who watches it never sees them go back.
+local version = 2 * ARGV[7] - 1
 local fields = {
   'state', 'open', 'start', ARGV[2], 'end', ARGV[3], 'hold', ARGV[4],
-  'limit', ARGV[5], 'sized', ARGV[6], 'version', 1, 'seq', ARGV[7] - 1,
+  'limit', ARGV[5], 'sized', ARGV[6], 'version', version, 'seq', ARGV[7] - 1,
 }
 for i = 9, #ARGV, 3 do
   local size, total, sold = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
@@ -46,5 +50,5 @@ local n = #fields
 fields[n + 1], fields[n + 2] = 'terms', terms
 fields[n + 3], fields[n + 4] = 'sizes', cjson.encode(names)
 redis.call('HSET', drop, unpack(fields))
-redis.call('PUBLISH', events, cjson.encode({ d = tonumber(ARGV[1]), v = 1, r = 'opened', s = event }))
+redis.call('PUBLISH', events, cjson.encode({ d = tonumber(ARGV[1]), v = version, r = 'opened', s = event }))
 return 1

@@ -39,7 +39,7 @@ for _, member in ipairs(due) do
   local drop = id and drops[id]
   if id and drop == nil then
     local d = redis.call('HMGET', drop_prefix .. id, 'limit', 'sized', 'version')
-    drop = d[1] and { limit = tonumber(d[1]), sized = d[2] == '1', version = tonumber(d[3]), pools = {}, users = {}, released = 0 }
+    drop = d[1] and { limit = tonumber(d[1]), sized = d[2] == '1', version = tonumber(d[3]), pools = {}, users = {}, released = 0, late = 0 }
     drops[id] = drop or false
     if drop then order[#order + 1] = id end
   end
@@ -57,7 +57,8 @@ for _, member in ipairs(due) do
     pool[1], pool[2] = pool[1] + 1, pool[2] - 1
     drop.users[#drop.users + 1] = user
     drop.released = drop.released + 1
-    late = math.max(late, now - tonumber(deadline))
+    drop.late = math.max(drop.late, now - tonumber(deadline))
+    late = math.max(late, drop.late)
   else
     bad[#bad + 1] = member
   end
@@ -103,7 +104,7 @@ for _, id in ipairs(order) do
       end
     end
     redis.call('PUBLISH', events, cjson.encode({
-      d = tonumber(id), v = drop.version + 1, r = 'reservation_expired', s = event,
+      d = tonumber(id), v = drop.version + 1, r = 'reservation_expired', s = event, l = drop.late,
     }))
   end
 end

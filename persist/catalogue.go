@@ -173,6 +173,12 @@ func (s *Store) Drop(ctx context.Context, id int64, buyers int) (Drop, error) {
 	return list[0], nil
 }
 
+// DropsByID gives those of the drops that there are, opened or not, by rising
+// id, each with its newest buyers, at most 100.
+func (s *Store) DropsByID(ctx context.Context, ids []int64, buyers int) ([]Drop, error) {
+	return s.drops(ctx, `id = ANY($1::bigint[])`, `id`, ids, len(ids), buyers)
+}
+
 // AllDrops goes through every drop, opened or not, by rising id and without
 // buyers, a page at a time. An error is the last thing it yields.
 func (s *Store) AllDrops(ctx context.Context) iter.Seq2[Drop, error] {
@@ -200,7 +206,7 @@ func (s *Store) AllDrops(ctx context.Context) iter.Seq2[Drop, error] {
 
 // drops selects drops by a condition over $1 and in an order, with sizes and
 // buyers as arrays, so that a page is one statement.
-func (s *Store) drops(ctx context.Context, where, order string, arg int64, limit, buyers int) ([]Drop, error) {
+func (s *Store) drops(ctx context.Context, where, order string, arg any, limit, buyers int) ([]Drop, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	rows, err := s.pool.Query(ctx, `

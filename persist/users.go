@@ -98,6 +98,29 @@ func (u *Users) User(ctx context.Context, id int64) (User, error) {
 	}
 }
 
+// Several gives those of the people that there are, in one statement at most.
+// After an error it gives those that were remembered.
+func (u *Users) Several(ctx context.Context, ids []int64) (map[int64]User, error) {
+	people := make(map[int64]User, len(ids))
+	var ask []int64
+	for _, id := range ids {
+		if user, ok := u.byID.Get(id); ok {
+			people[id] = user
+		} else {
+			ask = append(ask, id)
+		}
+	}
+	if len(ask) == 0 {
+		return people, nil
+	}
+	found, err := u.store.usersByID(ctx, ask)
+	for _, user := range found {
+		u.byID.Add(user.ID, user)
+		people[user.ID] = user
+	}
+	return people, err
+}
+
 // FindOrCreate gives the person with this email, whatever its case; without
 // an email the person of this name who has none. Nobody yet: the person is
 // added, and created is true for exactly one of those who ask at once. The
@@ -153,6 +176,17 @@ func (s *Store) user(ctx context.Context, id int64) (User, error) {
 	defer cancel()
 	user, err := scanUser(s.pool.QueryRow(ctx, `SELECT `+userColumns+` FROM users WHERE id = $1`, id))
 	return user, wrap(fmt.Sprintf("user %d", id), err)
+}
+
+func (s *Store) usersByID(ctx context.Context, ids []int64) ([]User, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, `SELECT `+userColumns+` FROM users WHERE id = ANY($1::bigint[])`, ids)
+	if err != nil {
+		return nil, wrap("read users", err)
+	}
+	people, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (User, error) { return scanUser(row) })
+	return people, wrap("read users", err)
 }
 
 func (s *Store) findOrCreateUser(ctx context.Context, username, email string) (User, bool, error) {

@@ -15,16 +15,19 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/holdfast/holdfast/api"
+	"github.com/holdfast/holdfast/api/live"
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
 )
 
 // listenFlags say how an instance is reached.
 type listenFlags struct {
-	Port        int      `env:"HOLDFAST_PORT,PORT" default:"3000" help:"Port of the API."`
-	CORSOrigins []string `name:"cors-origins" env:"HOLDFAST_CORS_ORIGINS" placeholder:"ORIGIN" help:"Origins that may call the API from browsers, or * for all."`
-	MaxConns    int      `env:"HOLDFAST_MAX_CONNS" default:"16384" help:"Connections served at once."`
-	Buyers      int      `env:"HOLDFAST_BUYERS" default:"3" help:"How many of the newest buyers a drop shows."`
+	Port                 int      `env:"HOLDFAST_PORT,PORT" default:"3000" help:"Port of the API."`
+	CORSOrigins          []string `name:"cors-origins" env:"HOLDFAST_CORS_ORIGINS" placeholder:"ORIGIN" help:"Origins that may call the API from browsers, or * for all."`
+	MaxConns             int      `env:"HOLDFAST_MAX_CONNS" default:"16384" help:"Connections served at once."`
+	MaxSockets           int      `env:"HOLDFAST_MAX_SOCKETS" default:"10000" help:"Live connections (WebSocket, Socket.IO) served at once."`
+	MaxSocketsPerAddress int      `env:"HOLDFAST_MAX_SOCKETS_PER_ADDRESS" default:"1000" help:"Live connections of one address. Behind a proxy that is the proxy's."`
+	Buyers               int      `env:"HOLDFAST_BUYERS" default:"3" help:"How many of the newest buyers a drop shows."`
 }
 
 func (f listenFlags) validate() error {
@@ -34,6 +37,12 @@ func (f listenFlags) validate() error {
 	}
 	if f.MaxConns < 1 {
 		errs = append(errs, fmt.Errorf("HOLDFAST_MAX_CONNS (--max-conns): %d is not positive", f.MaxConns))
+	}
+	if f.MaxSockets < 1 {
+		errs = append(errs, fmt.Errorf("HOLDFAST_MAX_SOCKETS (--max-sockets): %d is not positive", f.MaxSockets))
+	}
+	if f.MaxSocketsPerAddress < 1 {
+		errs = append(errs, fmt.Errorf("HOLDFAST_MAX_SOCKETS_PER_ADDRESS (--max-sockets-per-address): %d is not positive", f.MaxSocketsPerAddress))
 	}
 	if f.Buyers < 1 || f.Buyers > 100 {
 		errs = append(errs, fmt.Errorf("HOLDFAST_BUYERS (--buyers): %d is not in 1 … 100", f.Buyers))
@@ -189,6 +198,7 @@ func (in *instance) startAPI(ctx context.Context) (err error) {
 	in.api, err = api.New(api.Config{
 		Engine: s.engine, Store: s.store, Users: s.users,
 		CORSOrigins: in.listen.CORSOrigins, Buyers: in.listen.Buyers, MaxConns: in.listen.MaxConns,
+		Live:  live.Config{MaxSockets: in.listen.MaxSockets, MaxSocketsPerAddress: in.listen.MaxSocketsPerAddress},
 		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics,
 	})
 	if err != nil {

@@ -1,0 +1,63 @@
+package api
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"mime"
+	"path"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// The shop page and the console: plain files, sent as they are.
+//
+//go:embed web
+var webFiles embed.FS
+
+// contentPolicy lets the pages load and call nothing but this server. Pictures
+// of drops may come from anywhere, since an operator gives their addresses.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+	"img-src 'self' data: http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// pages serves index.html at /, console.html at /console, and every file of
+// web/ below /assets/.
+func (a *API) pages() error {
+	names := map[string]string{"index.html": "/", "console.html": "/console"}
+	return fs.WalkDir(webFiles, "web", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := webFiles.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("api: %w", err)
+		}
+		name := file[len("web/"):]
+		at := names[name]
+		if at == "" {
+			at = "/assets/" + name
+		}
+		a.app.Get(at, sendFile(mime.TypeByExtension(path.Ext(name)), content))
+		return nil
+	})
+}
+
+// sendFile answers with content, or 304 where the client has it.
+func sendFile(kind string, content []byte) fiber.Handler {
+	sum := sha256.Sum256(content)
+	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
+	return func(c *fiber.Ctx) error {
+		c.Set(fiber.HeaderETag, tag)
+		c.Set(fiber.HeaderCacheControl, "no-cache") // ask each time: a new version shows at once
+		if c.Get(fiber.HeaderIfNoneMatch) == tag {
+			return c.SendStatus(fiber.StatusNotModified)
+		}
+		c.Set(fiber.HeaderContentType, kind)
+		c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+		c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
+		c.Set(fiber.HeaderContentSecurityPolicy, contentPolicy)
+		return c.Send(content)
+	}
+}

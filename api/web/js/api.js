@@ -1,0 +1,72 @@
+// Calls of the REST API.
+
+import { hint } from "./clock.js";
+
+const TIMEOUT = 10_000;
+
+/**
+ * Why a call failed. Decide on code: one of the API's, or "offline" where no
+ * answer came, so that it is unknown whether the call took effect. status is 0
+ * then. field names the wrong field of an invalid_request; retryAfter is in
+ * seconds, null where the server did not say.
+ */
+export class ApiError extends Error {
+  constructor({ status, code, message, field = null, retryAfter = null }) {
+    super(message);
+    this.name = "ApiError";
+    Object.assign(this, { status, code, field, retryAfter });
+  }
+}
+
+/** GET path: resolves to the parsed answer, rejects with an ApiError. */
+export function get(path) {
+  return call(path, { method: "GET", headers: {} });
+}
+
+/** POST body as JSON to path, with headers if any: as get. */
+export function post(path, body, headers = {}) {
+  return call(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  });
+}
+
+async function call(path, options) {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), TIMEOUT);
+  let response, text;
+  try {
+    response = await fetch(path, { ...options, signal: abort.signal, cache: "no-store" });
+    text = await response.text();
+  } catch {
+    const message = abort.signal.aborted ? "The server did not answer in time" : "The server could not be reached";
+    throw new ApiError({ status: 0, code: "offline", message });
+  } finally {
+    clearTimeout(timer);
+  }
+  hint(response.headers.get("Date"));
+  const body = parse(text);
+  if (response.ok && body !== undefined) return body;
+  throw new ApiError({
+    status: response.status,
+    // What stands in front of the server answers in its own way, so not every error has a code.
+    code: body?.code ?? (response.status === 429 ? "rate_limited" : response.status >= 502 ? "unavailable" : "internal_error"),
+    message: body?.error ?? `The server answered ${response.status}`,
+    field: body?.field ?? null,
+    retryAfter: seconds(response.headers.get("Retry-After")),
+  });
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function seconds(header) {
+  const n = Number.parseInt(header ?? "", 10);
+  return Number.isFinite(n) && n >= 0 ? n : null;
+}
