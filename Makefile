@@ -5,6 +5,7 @@ PORT      ?= 3000
 FUZZTIME  ?= 20s
 BENCHTIME ?= 5s
 # Anything else to hand on: make test TESTFLAGS='-run TestReserve -v', make run ARGS='--data /tmp/x'
+SCRIPT    ?= checkout
 ARGS      ?=
 TESTFLAGS ?=
 
@@ -13,7 +14,7 @@ LINT = .ci/tool golangci-lint github.com/golangci/golangci-lint/v2 v2.15.0 \
 K6   = .ci/tool k6 go.k6.io/k6 v1.8.1 go.k6.io/k6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fuzz lint bench k6 clean go servers compiler
+.PHONY: help run build test test-unit fuzz lint bench bench-live k6 clean go servers compiler
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -43,10 +44,13 @@ lint: go ## Check the formatting, go vet and golangci-lint
 	@linter=$$($(LINT)) && "$$linter" run --timeout 10m
 
 bench: go servers ## Measure reservations a second through HTTP and straight against Redis
-	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 15m $(TESTFLAGS) ./test/bench/...
+	go test -run '^$$' -bench Reserve -benchtime $(BENCHTIME) -timeout 15m $(TESTFLAGS) ./test/bench/...
 
-k6: servers build ## Send buyers with k6 to BASE_URL, or to a server started for it (VUS, DURATION)
-	@k6=$$($(K6)) && .ci/k6 "$$k6" test/k6/checkout.js $(ARGS)
+bench-live: go servers ## Measure the live feed: 2,000 watchers of a drop that sells at full speed
+	go test -run '^$$' -bench Live -benchtime 1x -timeout 15m $(TESTFLAGS) ./test/bench
+
+k6: servers build ## Run SCRIPT (checkout, live) with k6 against BASE_URL, or a server started for it
+	@k6=$$($(K6)) && .ci/k6 "$$k6" test/k6/$(SCRIPT).js $(ARGS)
 
 clean: ## Remove what was built; the data of `make run` in .holdfast stays
 	rm -rf bin

@@ -264,7 +264,7 @@ func (s *server) stalled(t *testing.T) *websocket.Conn {
 	d := websocket.Dialer{NetDial: func(network, address string) (net.Conn, error) {
 		conn, err := net.Dial(network, address)
 		if err == nil {
-			err = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+			err = conn.(*net.TCPConn).SetReadBuffer(32 << 10)
 		}
 		return conn, err
 	}}

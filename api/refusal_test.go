@@ -45,7 +45,7 @@ func TestUnknown(t *testing.T) {
 			s.get(t, "/api/users/"+id).refused(t, 404, "user_not_found", noUser)
 			s.get(t, "/api/reservations/"+id).refused(t, 404, "reservation_not_found", noReservation)
 		}
-		for _, path := range []string{"/", "/api", "/nowhere", "/api/nowhere", "/api/drops/1/2", "/api/drops/1/../../x"} {
+		for _, path := range []string{"/api", "/nowhere", "/api/admin", "/api/drops/1/nowhere", "/api/nowhere", "/api/drops/1/2", "/api/drops/1/../../x"} {
 			r := s.get(t, path).refused(t, 404, "not_found", "Route not found")
 			if string(r.raw) != `{"error":"Route not found","code":"not_found"}` {
 				t.Errorf("answer %s", r.raw)

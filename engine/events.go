@@ -28,6 +28,7 @@ const (
 type Event struct {
 	Drop      int64
 	Version   int64
+	At        time.Time // by Redis's clock, to the millisecond
 	Reason    Reason
 	Sizes     []SizeCount // those that changed, Total included
 	Purchases []Sale      // on ReasonPurchased
@@ -98,6 +99,7 @@ func parseEvent(payload string) (Event, error) {
 	var raw struct {
 		Drop    int64               `json:"d"`
 		Version int64               `json:"v"`
+		AtMS    int64               `json:"t"`
 		Reason  Reason              `json:"r"`
 		Sizes   map[string][3]int64 `json:"s"`
 		Sales   [][2]any            `json:"p"`
@@ -107,7 +109,7 @@ func parseEvent(payload string) (Event, error) {
 		return Event{}, fmt.Errorf("event: %w", err)
 	}
 	ev := Event{
-		Drop: raw.Drop, Version: raw.Version, Reason: raw.Reason,
+		Drop: raw.Drop, Version: raw.Version, At: fromUnixMS(raw.AtMS), Reason: raw.Reason,
 		Late: time.Duration(raw.LateMS) * time.Millisecond,
 	}
 	for size, c := range raw.Sizes {

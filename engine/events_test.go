@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -9,13 +10,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/holdfast/holdfast/engine"
+	"github.com/holdfast/holdfast/test/harness"
 )
 
 func redisZ(score float64, member string) redis.Z { return redis.Z{Score: score, Member: member} }
 
-func TestEventsTellEveryChange(t *testing.T) {
-	t.Parallel()
-	e, _ := newEngine(t)
+// listen hears the engine's events from now until the test's end.
+func listen(t *testing.T, e *engine.Engine) <-chan engine.Event {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	events := make(chan engine.Event, 100)
 	subscribed := make(chan struct{}, 1)
@@ -26,9 +28,15 @@ func TestEventsTellEveryChange(t *testing.T) {
 			Resync: func() { subscribed <- struct{}{} },
 		})
 	})
-	defer wg.Wait()
-	defer cancel()
+	t.Cleanup(func() { cancel(); wg.Wait() })
 	<-subscribed
+	return events
+}
+
+func TestEventsTellEveryChange(t *testing.T) {
+	t.Parallel()
+	e, _ := newEngine(t)
+	events := listen(t, e)
 
 	open(t, e, 3, 4, hold(engine.MinHold), sizes(engine.SizeStock{Size: "S", Stock: 2}, engine.SizeStock{Size: "M", Stock: 2}))
 	a := reserve(t, e, engine.ReserveRequest{Drop: 3, User: 9007199254740991, Size: "S"})
@@ -70,5 +78,62 @@ func TestEventsTellEveryChange(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatalf("no event %d (%s)", i, w.reason)
 		}
+	}
+}
+
+func TestEventTellsHowLateHoldsCameBack(t *testing.T) {
+	t.Parallel()
+	e, _ := newEngine(t)
+	now := func() time.Time {
+		t.Helper()
+		at, err := e.Now(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	events := listen(t, e)
+	deadlines := map[int64]time.Time{}    // of each drop's oldest hold
+	for _, drop := range []int64{1, 17} { // of one partition, so that one call releases all
+		open(t, e, drop, 5, hold(engine.MinHold))
+		for range 2 {
+			r := reserve(t, e, engine.ReserveRequest{Drop: drop, User: 1})
+			if deadlines[drop].IsZero() {
+				deadlines[drop] = r.Deadline
+			}
+			harness.Eventually(t, time.Second, func() error {
+				if at := now(); at.Sub(r.Created) < 20*time.Millisecond {
+					return fmt.Errorf("still %v", at)
+				}
+				return nil
+			})
+		}
+	}
+	overdueIs(t, e, 17, 2)
+	from := now()
+	runExpirer(t, e, engine.ExpirerConfig{})
+
+	late := map[int64]time.Duration{}
+	for len(late) < 2 {
+		select {
+		case ev := <-events:
+			if ev.Reason == engine.ReasonExpired {
+				late[ev.Drop] = ev.Late
+			} else if ev.Late != 0 {
+				t.Errorf("event %+v is late", ev)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("lapsed holds are not told")
+		}
+	}
+	to := now()
+	for drop, deadline := range deadlines {
+		least, most := from.Sub(deadline).Truncate(time.Millisecond), to.Sub(deadline)
+		if late[drop] < least || late[drop] > most {
+			t.Errorf("drop %d is late by %v, want %v … %v", drop, late[drop], least, most)
+		}
+	}
+	if got, want := late[1]-late[17], deadlines[17].Sub(deadlines[1]); got != want {
+		t.Errorf("drop 1 is later than drop 17 by %v, want %v", got, want)
 	}
 }

@@ -230,3 +230,79 @@ func (m *model) checkStock(r *rapid.T, now func() time.Time, s engine.Stock) {
 		r.Fatalf("held %d, the model has %d live", s.Held, m.active())
 	}
 }
+
+// TestVersionsNeverGoBack runs random sequences, has Redis lose the drop, and
+// opens it again with ids above all earlier ones: whoever watches it must not
+// take what follows for old.
+func TestVersionsNeverGoBack(t *testing.T) {
+	t.Parallel()
+	e, env := newEngine(t)
+	client := env.Redis()
+	runExpirer(t, e, engine.ExpirerConfig{})
+	var lastDrop int64
+	forget := func(drop int64) {
+		p := drop % int64(e.Partitions())
+		keys := []string{fmt.Sprintf("%s:{%d}:deadlines", env.Prefix, p), fmt.Sprintf("%s:{%d}:ledger", env.Prefix, p)}
+		for scan := client.Scan(t.Context(), 0, fmt.Sprintf("%s:{%d}:*:%d*", env.Prefix, p, drop), 1000).Iterator(); scan.Next(t.Context()); {
+			keys = append(keys, scan.Val())
+		}
+		if err := client.Del(t.Context(), keys...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	rapid.Check(t, func(r *rapid.T) {
+		lastDrop++
+		d := engine.Drop{
+			ID: lastDrop, Start: time.Now().Add(-time.Hour), Hold: time.Hour, FirstSeq: rapid.Int64Range(1, 3).Draw(r, "first"),
+			Sizes: []engine.SizeStock{{Size: "S", Stock: 20}, {Size: "M", Stock: 20}},
+		}
+		if rapid.IntRange(0, 3).Draw(r, "short hold") == 0 {
+			d.Hold = engine.MinHold
+		}
+		version := int64(0)
+		rises := func(what string) engine.Stock {
+			s := stock(t, e, d.ID)
+			if s.Version <= version {
+				r.Fatalf("version %d after %d: %s", s.Version, version, what)
+			}
+			version = s.Version
+			return s
+		}
+		for range rapid.IntRange(1, 3).Draw(r, "lives") {
+			if err := e.Open(t.Context(), d); err != nil {
+				r.Fatal(err)
+			}
+			last := rises("opened")
+			for range rapid.IntRange(1, 6).Draw(r, "holds") {
+				size := rapid.SampledFrom([]string{"S", "M"}).Draw(r, "size")
+				hold := reserve(t, e, engine.ReserveRequest{Drop: d.ID, User: 1, Size: size})
+				var err error
+				switch rapid.SampledFrom([]string{"purchase", "cancel", "keep"}).Draw(r, "then") {
+				case "purchase":
+					_, err = e.Purchase(t.Context(), hold.ID)
+				case "cancel":
+					_, err = e.Cancel(t.Context(), hold.ID)
+				}
+				if err != nil && !errors.Is(err, engine.ErrExpired) {
+					r.Fatal(err)
+				}
+				last = rises("sold")
+			}
+			if d.Hold == engine.MinHold { // whatever was kept lapses
+				harness.Eventually(t, 5*time.Second, func() error {
+					if last = stock(t, e, d.ID); last.Held > 0 {
+						return fmt.Errorf("%d still held", last.Held)
+					}
+					return nil
+				})
+				version = max(version, last.Version)
+			}
+			for i, c := range last.Sizes {
+				d.Sizes[i].Sold = c.Sold
+			}
+			d.FirstSeq = last.LastSeq + rapid.Int64Range(1, 3).Draw(r, "margin")
+			forget(d.ID)
+		}
+	})
+}

@@ -389,4 +389,10 @@ func TestDeadRedisIsUnavailable(t *testing.T) {
 	wantErr(t, err, engine.ErrUnavailable)
 	_, err = e.Purchase(t.Context(), engine.ReservationID(1, 1))
 	wantErr(t, err, engine.ErrUnavailable)
+	_, err = e.Holds(t.Context(), 1, 10)
+	wantErr(t, err, engine.ErrUnavailable)
+	_, err = e.Overdue(t.Context(), 1)
+	wantErr(t, err, engine.ErrUnavailable)
+	_, err = e.LedgerInfo(t.Context())
+	wantErr(t, err, engine.ErrUnavailable)
 }

@@ -49,6 +49,8 @@ end
 local n = #fields
 fields[n + 1], fields[n + 2] = 'terms', terms
 fields[n + 3], fields[n + 4] = 'sizes', cjson.encode(names)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', drop, unpack(fields))
-redis.call('PUBLISH', events, cjson.encode({ d = tonumber(ARGV[1]), v = version, r = 'opened', s = event }))
+redis.call('PUBLISH', events, cjson.encode({ d = tonumber(ARGV[1]), v = version, t = now, r = 'opened', s = event }))
 return 1

@@ -104,7 +104,7 @@ for _, id in ipairs(order) do
       end
     end
     redis.call('PUBLISH', events, cjson.encode({
-      d = tonumber(id), v = drop.version + 1, r = 'reservation_expired', s = event, l = drop.late,
+      d = tonumber(id), v = drop.version + 1, t = now, r = 'reservation_expired', s = event, l = drop.late,
     }))
   end
 end

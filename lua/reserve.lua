@@ -148,5 +148,5 @@ if limit > 0 then
   redis.call('HSET', buyers, unpack(counts))
 end
 if #idems > 0 then redis.call('HSET', idem, unpack(idems)) end
-redis.call('PUBLISH', events, cjson.encode({ d = tonumber(id), v = version + 1, r = 'reserved', s = event }))
+redis.call('PUBLISH', events, cjson.encode({ d = tonumber(id), v = version + 1, t = now, r = 'reserved', s = event }))
 return reply

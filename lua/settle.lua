@@ -134,7 +134,7 @@ if limit > 0 then
   end
 end
 redis.call('PUBLISH', events, cjson.encode({
-  d = tonumber(id), v = version + 1, r = kind == 'p' and 'purchased' or 'cancelled', s = event,
+  d = tonumber(id), v = version + 1, t = now, r = kind == 'p' and 'purchased' or 'cancelled', s = event,
   p = #buys > 0 and buys or nil,
 }))
 return reply

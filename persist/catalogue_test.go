@@ -160,6 +160,71 @@ func TestListDropsWithNewestBuyersInOneStatement(t *testing.T) {
 	}
 }
 
+func TestDropsByID(t *testing.T) {
+	e := newEnv(t)
+	user := e.user()
+	ids := make([]int64, 4)
+	for i := range ids {
+		ids[i] = e.drop(engine.SizeStock{Size: "43", Stock: 10}, engine.SizeStock{Size: "42", Stock: 10}).ID
+	}
+	closed, err := e.store.CreateDrop(t.Context(), persist.NewDrop{Name: "x", Hold: time.Second, Sizes: []engine.SizeStock{{Stock: 1}}})
+	must(t, err)
+	w := e.writer("one", nil)
+	for seq := int64(1); seq <= 3; seq++ {
+		e.add(ids[2], rec("p", ids[2], seq, user, "42"))
+	}
+	e.add(ids[0], rec("p", ids[0], 1, user, "43"))
+	e.drain(w)
+
+	seen := &statements{}
+	store, err := persist.Open(persist.Config{URL: e.DatabaseURL, Tracer: seen})
+	must(t, err)
+	t.Cleanup(store.Close)
+	list, err := store.DropsByID(t.Context(), []int64{closed.ID, ids[2], 1 << 40, ids[0], -1, ids[2], 999}, 2)
+	must(t, err)
+	if n := seen.count(); n != 1 {
+		t.Errorf("%d statements, want 1", n)
+	}
+	got := make([]int64, 0, len(list))
+	for _, d := range list {
+		got = append(got, d.ID)
+	}
+	if want := []int64{ids[0], ids[2], closed.ID}; !slices.Equal(got, want) {
+		t.Fatalf("drops %v, want %v", got, want)
+	}
+	for i, want := range [][]int64{{1}, {3, 2}, nil} {
+		var buyers []int64
+		for _, b := range list[i].Buyers {
+			buyers = append(buyers, b.Purchase-engine.ReservationID(list[i].ID, 0))
+			if b.User != user || b.Username != "ada" || b.Purchased.IsZero() {
+				t.Errorf("buyer %+v", b)
+			}
+		}
+		if !slices.Equal(buyers, want) {
+			t.Errorf("buyers of drop %d: %v, want the newest, %v", list[i].ID, buyers, want)
+		}
+		alone, err := e.store.Drop(t.Context(), list[i].ID, 2)
+		must(t, err)
+		if fmt.Sprintf("%+v", list[i]) != fmt.Sprintf("%+v", alone) {
+			t.Errorf("together %+v\nalone    %+v", list[i], alone)
+		}
+	}
+	if list[0].Opened.IsZero() || !list[2].Opened.IsZero() {
+		t.Errorf("opened %v and %v, want the last one alone unopened", list[0].Opened, list[2].Opened)
+	}
+
+	list, err = store.DropsByID(t.Context(), ids, 0)
+	must(t, err)
+	if len(list) != len(ids) || len(list[2].Buyers) != 0 {
+		t.Errorf("without buyers: %+v", list)
+	}
+	for _, none := range [][]int64{nil, {}, {999}} {
+		if list, err = store.DropsByID(t.Context(), none, 1); err != nil || len(list) != 0 {
+			t.Errorf("%v: %+v, %v", none, list, err)
+		}
+	}
+}
+
 func TestAllDrops(t *testing.T) {
 	e := newEnv(t)
 	_, err := e.sql.Exec(t.Context(), `

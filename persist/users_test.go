@@ -8,10 +8,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/holdfast/holdfast/persist"
+	"github.com/holdfast/holdfast/test/harness"
 )
 
 func newUsers(t *testing.T, store *persist.Store) *persist.Users {
@@ -174,6 +176,67 @@ func TestKnownDoesNotRememberStrangers(t *testing.T) {
 	}
 	id := e.user() // added elsewhere meanwhile
 	must(t, users.Known(t.Context(), id))
+}
+
+func TestSeveralAsksForStrangersAlone(t *testing.T) {
+	e := newEnv(t)
+	all := newUsers(t, e.store)
+	people := map[int64]persist.User{}
+	ids := make([]int64, 5)
+	for i := range ids {
+		u, _, err := all.FindOrCreate(t.Context(), fmt.Sprint("name", i), fmt.Sprintf("%d@example.com", i))
+		must(t, err)
+		ids[i], people[u.ID] = u.ID, u
+	}
+	proxy := harness.NewProxy(t, e.DatabaseURL)
+	seen := &statements{}
+	store, err := persist.Open(persist.Config{
+		URL: proxy.URL(), Tracer: seen, Timeout: time.Second, ConnectTimeout: time.Second,
+	})
+	must(t, err)
+	t.Cleanup(store.Close)
+	users := newUsers(t, store)
+	// several fails unless those found are the people that are wanted, as they are.
+	several := func(ask, want []int64) error {
+		t.Helper()
+		found, err := users.Several(t.Context(), ask)
+		if len(found) != len(want) {
+			t.Errorf("found %+v of %v, want %v", found, ask, want)
+		}
+		for _, id := range want {
+			if found[id] != people[id] {
+				t.Errorf("found %+v, want %+v", found[id], people[id])
+			}
+		}
+		return err
+	}
+	must(t, users.Known(t.Context(), ids[0]))
+	for _, c := range []struct {
+		ask, want  []int64
+		statements int
+	}{
+		{nil, nil, 0},
+		{ids[:1], ids[:1], 0},
+		{[]int64{ids[2], ids[0], 1 << 53, -1, ids[1], ids[2]}, ids[:3], 1},
+		{[]int64{ids[2], ids[1]}, ids[1:3], 0}, // remembered
+		{[]int64{1 << 53}, nil, 1},             // somebody may be added meanwhile
+	} {
+		before := seen.count()
+		must(t, several(c.ask, c.want))
+		if n := seen.count() - before; n != c.statements {
+			t.Errorf("%d statements for %v, want %d", n, c.ask, c.statements)
+		}
+	}
+
+	proxy.Cut()
+	must(t, several(ids[:3], ids[:3]))
+	for want, ask := range map[int][]int64{0: ids[3:], 3: ids} {
+		if err := several(ask, ids[:want]); !errors.Is(err, persist.ErrUnavailable) {
+			t.Errorf("Postgres away: %v, want ErrUnavailable", err)
+		}
+	}
+	proxy.Restore()
+	must(t, several(ids, ids))
 }
 
 func TestSeed(t *testing.T) {

@@ -45,6 +45,7 @@ type entry struct {
 	stockChanged, rowChanged bool
 	announced                bool // drop_created was sent, or the drop was there at first
 	reason                   engine.Reason
+	waits                    time.Time // when the oldest change happened, by Redis's clock
 	sales                    []engine.Sale
 	moreSales                int
 
@@ -118,6 +119,9 @@ func (b *board) hear(ev engine.Event, now time.Time) {
 		e.count(c, ev.Version)
 	}
 	sum(&e.stock)
+	if !e.stockChanged {
+		e.waits = ev.At
+	}
 	e.reason, e.stockChanged = ev.Reason, true
 	for _, sale := range ev.Purchases {
 		if len(e.sales) < maxSales {

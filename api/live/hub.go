@@ -91,6 +91,7 @@ type Hub struct {
 	restart atomic.Uint64 // the round with which clients had to begin anew, the last time
 	waiting atomic.Int64  // connections that wait for the next round
 	rung    chan struct{} // a bell that rings already
+	gate    gate
 	clock   clock
 
 	news    chan struct{} // something is dirty
@@ -113,7 +114,7 @@ func New(cfg Config) (*Hub, error) {
 	}
 	cfg = cfg.withDefaults()
 	h := &Hub{
-		cfg: cfg, log: cfg.Log, board: newBoard(),
+		cfg: cfg, log: cfg.Log, board: newBoard(), gate: newGate(),
 		door: newDoor(cfg.MaxSockets, cfg.MaxSocketsPerAddress),
 		news: make(chan struct{}, 1), toRead: make(chan struct{}, 1), toList: make(chan struct{}, 1),
 		loaded: make(chan struct{}), stopping: make(chan struct{}), rung: make(chan struct{}),
@@ -275,6 +276,9 @@ func (h *Hub) newsOf(e *entry, number uint64) news {
 		n.frames = append(n.frames, e.rowTold.frame...)
 	}
 	if e.stockChanged {
+		if !e.waits.IsZero() {
+			h.metrics.lag.Observe(max(0, h.clock.now().Sub(e.waits).Seconds()))
+		}
 		n.stock = &stockData{DropID: e.stock.Drop, counts: countsOf(e.stock), Reason: reasonOf(e.reason)}
 		e.stockTold = telling{round: number, frame: appendEvent(nil, "stock_update", n.stock), data: n.stock}
 		n.frames = append(n.frames, e.stockTold.frame...)
@@ -285,7 +289,7 @@ func (h *Hub) newsOf(e *entry, number uint64) news {
 	if e.moreSales > 0 {
 		n.frames = appendEvent(n.frames, "purchase_complete", salesData{e.stock.Drop, e.moreSales})
 	}
-	e.rowChanged, e.stockChanged, e.reason, e.sales, e.moreSales = false, false, "", nil, 0
+	e.rowChanged, e.stockChanged, e.reason, e.waits, e.sales, e.moreSales = false, false, "", time.Time{}, nil, 0
 	if e.place == nil {
 		e.place = h.board.told.PushBack(e)
 	} else {

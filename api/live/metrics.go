@@ -6,6 +6,7 @@ import (
 )
 
 type metrics struct {
+	lag       prometheus.Histogram
 	rounds    prometheus.Counter
 	roundTime prometheus.Histogram
 	skipped   prometheus.Counter
@@ -20,6 +21,11 @@ func newMetrics(reg prometheus.Registerer, d *door) *metrics {
 		}, func() float64 { return float64(d.count(over)) })
 	}
 	return &metrics{
+		lag: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "holdfast_live_lag_seconds",
+			Help:    "Time from a change in Redis to the start of the round that tells it; of the oldest change of each drop and round.",
+			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2, 5},
+		}),
 		rounds: f.NewCounter(prometheus.CounterOpts{
 			Name: "holdfast_live_rounds_total", Help: "Rounds told to the clients.",
 		}),

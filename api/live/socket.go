@@ -210,23 +210,30 @@ func (s *socket) part(reason string, last []byte, within time.Duration) {
 	_ = s.conn.SetReadDeadline(deadline) // for its own close frame
 }
 
+// send writes frames; false if the client did not take them.
+func (s *socket) send(frames []byte) bool {
+	n, err := s.hub.gate.write(s.conn, frames)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		frames = frames[n:]
+		_ = s.conn.SetWriteDeadline(time.Now().Add(s.hub.cfg.WriteTimeout))
+		n, err = s.conn.Write(frames)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// Once more as long, for one that comes back to read why.
+		s.part("slow", slices.Concat(frames[n:], closeFrame(closeSlow, "too slow")), s.hub.cfg.WriteTimeout)
+	}
+	return err == nil
+}
+
 // write tells the client what is new, until the connection or the hub ends.
 func (s *socket) write() {
 	ping := time.NewTicker(s.hub.cfg.PingEvery)
 	defer ping.Stop()
 	frames, told := s.watcher.takeFrames()
 	for {
-		if len(frames) > 0 {
-			_ = s.conn.SetWriteDeadline(time.Now().Add(s.hub.cfg.WriteTimeout))
-			n, err := s.conn.Write(frames)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				// Once more as long, for one that comes back to read why.
-				s.part("slow", slices.Concat(frames[n:], closeFrame(closeSlow, "too slow")), s.hub.cfg.WriteTimeout)
-			}
-			if err != nil {
-				_ = s.conn.SetReadDeadline(time.Now()) // nothing more can be told, so it ends
-				return
-			}
+		if len(frames) > 0 && !s.send(frames) {
+			_ = s.conn.SetReadDeadline(time.Now()) // nothing more can be told, so it ends
+			return
 		}
 		if told != nil {
 			told.deliver()

@@ -75,6 +75,16 @@ func (p *process) start() {
 	})
 }
 
+// again starts a process that has ended once more, on the same address.
+func (p *process) again() {
+	p.t.Helper()
+	old := p.cmd
+	p.cmd = exec.Command(old.Path, old.Args[1:]...)
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = old.Env, old.Stdout, old.Stderr, old.SysProcAttr
+	p.done = make(chan struct{})
+	p.start()
+}
+
 // ready waits until the process answers at its address.
 func (p *process) ready() {
 	p.t.Helper()

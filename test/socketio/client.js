@@ -14,11 +14,12 @@ const tell = (happening) => process.stdout.write(JSON.stringify(happening) + "\n
 // With "default" no option is given at all: that is what is to be tested.
 const socket = transports === "websocket" ? io(baseURL, { transports: ["websocket"] }) : io(baseURL);
 
-socket.on("connect", () => {
-  const { engine } = socket.io; // a new one for each connection
-  tell({ type: "connect", transport: engine.transport.name });
-  engine.once("upgrade", (transport) => tell({ type: "upgrade", transport: transport.name }));
-});
+// The engine is a new one for each connection. It may have changed its transport
+// before the server lets the socket in, so this cannot wait for "connect".
+socket.io.on("open", () =>
+  socket.io.engine.on("upgrade", (transport) => tell({ type: "upgrade", transport: transport.name })),
+);
+socket.on("connect", () => tell({ type: "connect", transport: socket.io.engine.transport.name }));
 socket.onAny((name, payload) => tell({ type: "event", name, payload }));
 socket.on("disconnect", (reason) => tell({ type: "disconnect", reason }));
 socket.on("connect_error", ({ message }) => tell({ type: "connect_error", message }));

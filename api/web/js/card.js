@@ -12,7 +12,7 @@ import { Sizes } from "./sizes.js";
 import { StockNews } from "./stock-news.js";
 import * as words from "./words.js";
 
-const SECOND_CLICK = 350; // ms in which the second half of a double click must not buy
+const DOUBLE_CLICK = 500; // ms in which a second click belongs to the one that reserved
 const LAST_CALL = 20_000; // ms before the end of a hold at which it is said aloud
 
 // Outcomes that are no trouble for the buyer.
@@ -90,7 +90,7 @@ export class Card {
     p.choose.hidden = !choosing;
     p.hold.hidden = choosing || buying.step === "bought";
     p.receipt.hidden = buying.step !== "bought";
-    if (choosing) this.#choose(stage, at);
+    if (choosing) this.#choose(stage);
     else if (buying.hold) this.#hold(at);
     else this.#receipt();
     this.#message(stage, choosing);
@@ -141,7 +141,11 @@ export class Card {
       this.#reserve();
     });
     parts.stop.addEventListener("click", () => this.buying.stop());
-    parts.buy.addEventListener("click", () => this.#act(() => this.buying.buy()));
+    parts.buy.addEventListener("click", ({ detail }) => {
+      // The second half of a double click on Reserve may land here, and must not buy.
+      if (detail > 1 && performance.now() - this.#shownAt < DOUBLE_CLICK) return;
+      this.#act(() => this.buying.buy());
+    });
     parts.giveBack.addEventListener("click", () => this.#act(() => this.buying.giveBack()));
     parts.done.addEventListener("click", () => this.#act(() => this.buying.dismiss()));
     return parts;
@@ -170,14 +174,14 @@ export class Card {
     p.barHeld.style.width = `${(100 * held) / total_stock}%`;
   }
 
-  #choose(stage, at) {
+  #choose(stage) {
     const { drop, buying } = this;
     const p = this.#parts;
     this.#sizes.show(drop.sizes, buying.step === "reserving");
     const chosen = drop.sizes.find(({ size }) => size === this.#sizes.chosen);
     const blocked = stage !== "live" || !this.#reachable() || chosen?.available_stock === 0;
     p.reserve.disabled = blocked || buying.busy;
-    setText(p.reserve, buying.busy ? "Reserving …" : words.reserveLabel(drop, stage, at));
+    setText(p.reserve, buying.busy ? "Reserving …" : words.reserveLabel(stage));
     p.stop.hidden = !(buying.busy && buying.retrying);
     p.terms.hidden = stage === "ended" || (stage === "soldout" && drop.held === 0);
   }
@@ -187,7 +191,7 @@ export class Card {
     const p = this.#parts;
     this.#ring.set(hold.expires - at, hold.expires - hold.created);
     setText(p.holdWhat, words.holdLine(this.drop, hold, step));
-    const blocked = step !== "held" || !this.#reachable() || performance.now() - this.#shownAt < SECOND_CLICK;
+    const blocked = step !== "held" || !this.#reachable();
     p.buy.disabled = blocked;
     p.giveBack.disabled = blocked;
   }
@@ -207,12 +211,12 @@ export class Card {
     if (retrying) text = words.trying(step, retrying);
     else if (note) text = words.outcome(note, this.drop, stage);
     else if (choosing) text = words.obstacle(this.drop, stage, this.#sizes.chosen, this.#reachable());
-    else if (step === "held" && !this.#reachable()) text = words.HELD_OFFLINE;
+    else if (step === "held" && !this.#reachable()) text = words.heldOffline();
     const p = this.#parts;
     setText(p.message, text);
     p.message.hidden = text === "";
     p.message.classList.toggle("is-outcome", Boolean(retrying || note));
-    p.message.classList.toggle("is-trouble", Boolean(retrying || (note && !CALM.has(note.code))));
+    p.message.classList.toggle("is-trouble", Boolean(note && !retrying && !CALM.has(note.code)));
   }
 
   #buyers() {
@@ -254,7 +258,6 @@ export class Card {
     if (outcome === "held") {
       this.#lastCall = false;
       this.#shownAt = performance.now();
-      setTimeout(() => this.render(), SECOND_CLICK);
     }
     this.render();
     if (!outcome) return;
@@ -283,7 +286,7 @@ export class Card {
     const p = this.#parts;
     if (outcome === "held") p.hold.focus();
     else if (outcome === "bought") p.receipt.focus();
-    else if (outcome !== "choose_size" && (active === document.body || active.disabled || !active.checkVisibility())) {
+    else if (outcome !== "choose_size" && (active === document.body || active.disabled || active.closest("[hidden]"))) {
       const next = [p.choose.hidden ? p.buy : p.reserve, p.message].find((e) => !e.disabled && !e.hidden);
       (next ?? p.name).focus();
     }

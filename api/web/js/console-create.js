@@ -86,16 +86,15 @@ export class CreateForm {
   }
 
   #refused(error) {
-    const { code, field, message } = error;
+    const { code, status, field, message } = error;
     if (field && this.#controlOf(field)) {
       // The API's message names the field; here it stands beside it.
       const problem = message.startsWith(`${field} `) ? message.slice(field.length + 1) : message;
       this.#complain([{ field, problem }]);
       return;
     }
-    const words = code === "offline"
-      ? `${message}. The drop may have been created all the same: look at the list before you try again.`
-      : `${message}.`;
+    const unknown = code === "offline" || status === 503;
+    const words = `${message}.${unknown ? " It may have been created all the same: look at the list before you try again." : ""}`;
     this.#tell("The drop was not created", "create-failed", el("p", {}, words));
   }
 
@@ -103,8 +102,9 @@ export class CreateForm {
   #complain(problems) {
     const links = problems.map(({ field, problem }) => {
       const control = this.#controlOf(field);
-      this.errors.show(field, control, sentence(problem));
-      const link = el("a", { href: "#" }, `${labelOf(control, field)} ${problem}`);
+      const [label, row] = labelOf(control);
+      this.errors.show(field, control, sentence(row ? `${label} ${problem}` : problem));
+      const link = el("a", { href: "#" }, `${row}${label} ${problem}`);
       link.addEventListener("click", (event) => {
         event.preventDefault();
         control.focus();
@@ -130,9 +130,9 @@ export class CreateForm {
 
 const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}`;
 
-function labelOf(control, field) {
-  const row = control.closest(".size-row");
-  if (field === "sizes") return "Sizes";
-  const words = control.labels[0].firstChild.textContent.trim();
-  return row ? `${row.getAttribute("aria-label")}: ${words.toLowerCase()}` : words;
+// labelOf is what the page calls a control, and the row that it is in ("" for none).
+function labelOf(control) {
+  if (control instanceof HTMLButtonElement) return ["Sizes", ""];
+  const row = control.closest(".size-row")?.getAttribute("aria-label");
+  return [control.labels[0].firstChild.textContent.trim(), row ? `${row}: ` : ""];
 }

@@ -11,7 +11,7 @@ export class FieldErrors {
   show(field, control, words) {
     this.clear(field);
     const note = el("p", { class: "field-error", id: `error-${field}`, "data-testid": "field-error", "data-field": field }, words);
-    control.closest(".field, fieldset").append(note);
+    control.closest(".size-row, .field, fieldset").append(note);
     const describedBy = control.getAttribute("aria-describedby");
     control.setAttribute("aria-invalid", "true");
     control.setAttribute("aria-describedby", [note.id, describedBy].filter(Boolean).join(" "));

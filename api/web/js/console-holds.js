@@ -38,8 +38,13 @@ export class Holds {
         this.#say(answer.holds.length > 0 ? "" : "Nobody holds a unit of this drop now.");
       },
       // Rows that are shown stay: their countdowns are right, and what they miss is said.
-      onFailure: (error, wait) => this.#say(failure(error, wait)),
+      onFailure: (error) => this.#say(failure(error)),
     });
+  }
+
+  /** Asks at once, whatever the pause. */
+  again() {
+    this.polling?.again();
   }
 
   /** Moves the countdowns on. */
@@ -64,9 +69,10 @@ export class Holds {
   #row(hold) {
     const left = el("td", { class: "number" });
     this.ends.set(hold.id, { end: Date.parse(hold.expires_at), left });
+    const person = hold.User?.username ?? `Customer ${hold.UserId}`;
     return el("tr", { "data-testid": "hold-row", "data-hold-id": hold.id },
       el("th", { scope: "row" }, String(hold.id)),
-      el("td", { class: "person" }, hold.User?.username ?? `Customer ${hold.UserId}`),
+      el("td", { class: "person", title: person }, person), // cut short where there is little room
       el("td", {}, hold.size ?? "–"),
       left);
   }

@@ -6,8 +6,8 @@
  * @param {number} every      ms from one answer to the next request.
  * @param {number} slowest    ms that errors may stretch this to. Defaults to 15 s.
  * @param onAnswer(answer)
- * @param onFailure(error, wait)  wait: ms until the next try.
- * @returns {{close: () => void}} closed, it calls nothing any more.
+ * @param onFailure(error)
+ * @returns {{close: () => void, again: () => void}} closed, it calls nothing any more; again asks at once.
  */
 export function poll({ ask, every, slowest = 15_000, onAnswer, onFailure }) {
   let closed = false;
@@ -33,22 +33,23 @@ export function poll({ ask, every, slowest = 15_000, onAnswer, onFailure }) {
     const backOff = Math.min(slowest, every * 2 ** failures) * (0.8 + 0.4 * Math.random());
     const wait = failure ? Math.max(backOff, (failure.retryAfter ?? 0) * 1000) : every;
     timer = setTimeout(turn, wait);
-    if (failure) onFailure?.(failure, wait);
+    if (failure) onFailure(failure);
     else onAnswer(answer);
   }
 
-  function onVisibility() {
+  function again() {
     clearTimeout(timer);
-    if (!document.hidden) turn();
+    turn();
   }
 
-  document.addEventListener("visibilitychange", onVisibility);
+  document.addEventListener("visibilitychange", again);
   turn();
   return {
+    again,
     close() {
       closed = true;
       clearTimeout(timer);
-      document.removeEventListener("visibilitychange", onVisibility);
+      document.removeEventListener("visibilitychange", again);
     },
   };
 }

@@ -3,7 +3,7 @@
 import { REFUSALS } from "./console-words.js";
 import { greatest, History, mean } from "./console-history.js";
 
-const PATIENCE = 5_000; // ms without figures that leave a gap
+const PATIENCE = 30_000; // ms without figures that leave a gap; a rate over less is a mean that says enough
 
 export class Watch {
   constructor(now) {

@@ -29,9 +29,9 @@ export function standing(drop, now) {
   return key === "soldout" && drop.held > 0 ? "All held" : WORDS[key];
 }
 
-/** Why the server does not tell, and when it is asked again. */
-export function failure(error, wait) {
-  return `${reason(error)} Trying again in ${Math.max(1, Math.round(wait / 1000))} s.`;
+/** Why the server does not tell. The same words at every try, so that screen readers hear them once. */
+export function failure(error) {
+  return `${reason(error)} Trying again…`;
 }
 
 function reason({ code, status, message }) {

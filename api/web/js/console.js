@@ -9,7 +9,7 @@ import { DropList } from "./console-list.js";
 import { poll } from "./console-poll.js";
 import { Sale } from "./console-sale.js";
 import { Watch } from "./console-watch.js";
-import { failure } from "./console-words.js";
+import { failure, timeOfDay } from "./console-words.js";
 import { setText } from "./dom.js";
 import { connect } from "./live.js";
 
@@ -32,7 +32,8 @@ const watches = new Map(); // id to Watch, the latest looked at last
 let chosen = null; // the id of the drop that is looked at
 let live = false;
 let listed = Infinity; // the oldest id that a page of the list has brought
-let polling = { close() {} };
+let polling = null;
+let told = now(); // when the counts were known last, unless the line is live
 let stale = true; // something has changed since the last picture
 
 function changed(drop) {
@@ -55,27 +56,28 @@ function choose(id) {
   else sale.clear(`Drop ${id}`);
   sale.say(drop ? "" : "Loading the drop…");
   holds.watch(id);
-  polling.close();
+  polling?.close();
   polling = poll({
     ask: () => askAbout(id),
     every: FIGURES_EVERY,
     onAnswer: (figures) => {
       sync(figures.server_time);
+      told = now();
       watch.answer(figures);
       // After a gap the counts are known again also where they are what they were.
       watch.counts(catalogue.get(id), now());
       sale.say("");
       stale = true;
     },
-    onFailure: (error, wait) => {
+    onFailure: (error) => {
       watch.noFigures(now());
       if (!live) watch.noCounts(now());
-      sale.say(failure(error, wait));
+      const old = !live && catalogue.get(id) ? ` The counts are those of ${timeOfDay(told, true)}.` : "";
+      sale.say(failure(error) + old);
       stale = true;
     },
   });
-  stale = true;
-  picture();
+  anew();
   list.reveal(id);
 }
 
@@ -112,11 +114,11 @@ async function loadPage(before = "") {
   listed = Math.min(listed, oldest);
 }
 
-let refreshing = { close() {} };
+let refreshing = null;
 
 // refresh reads the newest drops until it has them, and goes on reading them while the live line is away.
 function refresh() {
-  refreshing.close();
+  refreshing?.close();
   refreshing = poll({
     ask: () => loadPage(),
     every: LIST_EVERY,
@@ -127,7 +129,7 @@ function refresh() {
       chooseFromHash();
       stale = true;
     },
-    onFailure: (error, wait) => say(failure(error, wait)),
+    onFailure: (error) => say(failure(error)),
   });
 }
 
@@ -156,6 +158,8 @@ connect({
     // The snapshot has counts only, and may have drops that are new.
     live = true;
     refresh();
+    polling?.again();
+    holds.again();
   },
   onEvent: (event, data) => {
     if (event === "stock_update") catalogue.update(data);
@@ -172,7 +176,8 @@ connect({
     connection.dataset.state = state;
     setText(connection.firstElementChild, state === "connecting" && wasLive ? "Reconnecting…" : CONNECTION[state]);
     if (!lost) return;
-    for (const watch of watches.values()) watch.noCounts(now());
+    told = now();
+    for (const watch of watches.values()) watch.noCounts(told);
     refresh();
   },
 });
@@ -200,16 +205,19 @@ function picture() {
   if (drop) sale.show(drop, watches.get(chosen), time);
 }
 
+// anew shows at once what the reader has asked for.
+function anew() {
+  pictured = 0;
+  picture();
+}
+
 setInterval(() => {
   picture();
   if (!document.hidden) holds.tick();
 }, FRAME);
 document.addEventListener("visibilitychange", picture);
 addEventListener("hashchange", chooseFromHash);
-sale.onWindow = () => {
-  pictured = 0;
-  picture();
-};
+sale.onWindow = anew;
 
 // Links within the page move the focus, not the hash, which says which drop is looked at.
 document.addEventListener("click", (event) => {

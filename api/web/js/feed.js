@@ -81,7 +81,7 @@ export class Feed {
   #poll(within) {
     clearTimeout(this.#timer);
     if (this.#state === "live" && this.#loaded) return;
-    const range = within ?? (this.#reachable && this.#loaded ? 8_000 : 2_000);
+    const range = within ?? (this.#reachable && this.#loaded ? 8_000 : 4_000);
     this.#timer = setTimeout(() => {
       if (document.hidden || this.#loading > 0) this.#poll();
       else this.#load();

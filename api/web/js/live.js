@@ -54,13 +54,13 @@ export function connect({ drops, onSnapshot = () => {}, onEvent = () => {}, onSt
     } catch {
       return; // not for this client
     }
+    if (frame.data?.server_time) sync(frame.data.server_time);
     if (frame.event !== "snapshot") {
       onEvent(frame.event, frame.data);
       return;
     }
     clearTimeout(timer);
     failures = 0;
-    sync(frame.data.server_time);
     onSnapshot(frame.data);
     say("live");
   }

@@ -80,6 +80,7 @@ function box(random) {
   return [
     svg("ellipse", { cx: 200, cy: 248, rx: 126, ry: 7, class: "art-shade" }),
     svg("rect", { x: 100, y: 118, width: 200, height: 126, rx: 6, class: "art-body" }),
+    svg("rect", { x: 90, y: 88, width: 220, height: 42, rx: 6, class: "art-body" }),
     svg("rect", { x: 90, y: 88, width: 220, height: 42, rx: 6, class: "art-part" }),
     svg("rect", { x: round(x - 13), y: 88, width: 26, height: 156, class: "art-sole" }),
     svg("path", { d: `M${round(x)} 88C${round(x - 46)} 84 ${round(x - 46)} 46 ${round(x - 18)} 54C${round(x - 6)} 58 ${round(x)} 74 ${round(x)} 88C${round(x)} 74 ${round(x + 6)} 58 ${round(x + 18)} 54C${round(x + 46)} 46 ${round(x + 46)} 84 ${round(x)} 88Z`, class: "art-bow" }),

@@ -8,6 +8,7 @@ import { Feed } from "./feed.js";
 import { clock } from "./format.js";
 import { onOtherTab } from "./memory.js";
 import { Shelf } from "./shelf.js";
+import { noConnection } from "./words.js";
 
 const TICK = 200; // ms
 const LOST_FOR = 2_500; // ms before a lost line is worth a word
@@ -86,7 +87,7 @@ function connectionChanged(next) {
 function showBanner() {
   let text = "";
   if (!connection.reachable) {
-    text = "You are offline. Counts may be out of date, and reserving and buying wait until the connection is back. Reconnecting …";
+    text = `${noConnection()} Counts may be out of date, and reserving and buying wait until the connection is back. Reconnecting …`;
   } else if (connection.state !== "live") {
     text = "The live line is interrupted. You can go on buying; counts are refreshed every few seconds meanwhile. Reconnecting …";
   }

@@ -28,10 +28,10 @@ export function timesOf(drop, phase, now) {
 }
 
 /** The label of the button to reserve. */
-export function reserveLabel(drop, phase, now) {
+export function reserveLabel(phase) {
   switch (phase) {
     case "upcoming":
-      return `Opens ${Date.parse(drop.start_time) - now < 3_600_000 ? "at " : ""}${when(drop.start_time, now)}`;
+      return "Not open yet";
     case "live":
       return "Reserve";
     case "soldout":
@@ -51,7 +51,7 @@ export function termsOf(drop) {
 
 /** Why this drop cannot be reserved now, or an empty string where the card says enough. */
 export function obstacle(drop, phase, size, reachable) {
-  if (!reachable && phase !== "ended") return "You are offline. Reserving is possible again as soon as the connection is back.";
+  if (!reachable && phase === "live") return `${noConnection()} You can reserve as soon as the connection is back.`;
   switch (phase) {
     case "upcoming":
       return "The button opens by itself. There is no need to reload.";
@@ -64,8 +64,13 @@ export function obstacle(drop, phase, size, reachable) {
     default:
   }
   const chosen = drop.sizes.find((s) => s.size === size);
-  if (chosen?.available_stock === 0) return letGo(chosen.held, `${size} is taken.`, `${size} is sold out.`);
+  if (chosen?.available_stock === 0) return letGo(chosen.held, `${sized(size)} is taken.`, `${sized(size)} is sold out.`);
   return "";
+}
+
+// "US 9" speaks for itself, "42" does not.
+function sized(size) {
+  return /^\d/.test(size) ? `Size ${size}` : size;
 }
 
 function letGo(held, open, over) {
@@ -83,7 +88,7 @@ export function outcome(note, drop, phase) {
   const limit = drop.limit_per_customer;
   switch (note.code) {
     case "out_of_stock":
-      return `${note.size ?? "The last one"} was taken a moment before you. If someone lets go of theirs, you can try again here.`;
+      return `${note.size ? sized(note.size) : "The last one"} was taken a moment before you. If someone lets go of theirs, you can try again here.`;
     case "limit_reached":
       if (!limit) return "You have reached what one customer can get of this drop.";
       return limit === 1
@@ -134,13 +139,13 @@ export function trying(what, code) {
     case "returning":
       return `${why} Trying again to give it back.`;
     default:
-      return `${why} Trying again for you; you keep your turn and never get two.`;
+      return `${why} Trying again for you; you cannot end up with two.`;
   }
 }
 
 /** What a hold is, and what to do with it. step is that of Buying. */
 export function holdLine(drop, hold, step) {
-  const what = hold.size ? `${hold.size} · ${money(drop.price)}` : money(drop.price);
+  const what = hold.size ? `${sized(hold.size)} · ${money(drop.price)}` : money(drop.price);
   switch (step) {
     case "buying":
       return `${what}. Completing your purchase …`;
@@ -151,5 +156,12 @@ export function holdLine(drop, hold, step) {
   }
 }
 
+/** Why nothing gets through. */
+export function noConnection() {
+  return navigator.onLine ? "The shop cannot be reached." : "You are offline.";
+}
+
 /** While there is a hold and no connection. */
-export const HELD_OFFLINE = "You are offline. It stays yours until the time runs out; you can buy as soon as the connection is back.";
+export function heldOffline() {
+  return `${noConnection()} It stays yours until the time runs out; you can buy as soon as the connection is back.`;
+}
