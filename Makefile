@@ -6,6 +6,7 @@ FUZZTIME  ?= 20s
 BENCHTIME ?= 5s
 # Anything else to hand on: make test TESTFLAGS='-run TestReserve -v', make run ARGS='--data /tmp/x'
 SCRIPT    ?= checkout
+PICTURES  ?= bin/pictures
 ARGS      ?=
 TESTFLAGS ?=
 
@@ -14,7 +15,7 @@ LINT = .ci/tool golangci-lint github.com/golangci/golangci-lint/v2 v2.15.0 \
 K6   = .ci/tool k6 go.k6.io/k6 v1.8.1 go.k6.io/k6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fuzz lint bench bench-live k6 clean go servers compiler
+.PHONY: help run build test test-unit fuzz lint bench bench-live k6 pictures clean go servers compiler browser node
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -25,8 +26,10 @@ run: servers build ## Install what is missing and serve on PORT (3000), with Red
 build: go ## Build bin/holdfast
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
 
-test: go servers compiler ## Install what is missing and run every test, on real servers, with the race detector
-	CGO_ENABLED=1 go test -race -timeout 15m $(TESTFLAGS) ./...
+test: go servers compiler browser node ## Install what is missing and run every test, on real servers, with the race detector
+	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestBrowser' $(TESTFLAGS) ./...
+	@# By themselves, since what one page does has to show on another within a second.
+	CGO_ENABLED=1 go test -race -timeout 15m -run '^TestBrowser' $(TESTFLAGS) ./test/integration
 
 test-unit: go servers ## Run the packages' own tests only: no suites of test/, no race detector
 	go test -timeout 5m $(TESTFLAGS) $$(go list ./... | grep -v '/test/')
@@ -52,6 +55,10 @@ bench-live: go servers ## Measure the live feed: 2,000 watchers of a drop that s
 k6: servers build ## Run SCRIPT (checkout, live) with k6 against BASE_URL, or a server started for it
 	@k6=$$($(K6)) && .ci/k6 "$$k6" test/k6/$(SCRIPT).js $(ARGS)
 
+pictures: go servers compiler browser ## Take the pages' pictures into PICTURES (bin/pictures)
+	mkdir -p $(PICTURES)
+	HOLDFAST_PICTURES=$(abspath $(PICTURES)) go test -count 1 -run '^TestBrowser(Looks|Console)' ./test/integration
+
 clean: ## Remove what was built; the data of `make run` in .holdfast stays
 	rm -rf bin
 
@@ -63,3 +70,9 @@ servers:
 
 compiler:
 	@.ci/install compiler
+
+browser:
+	@.ci/install browser
+
+node:
+	@.ci/install node

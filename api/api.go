@@ -221,6 +221,7 @@ func (a *API) sell() {
 // watch adds the live feed and what the console shows beside it.
 func (a *API) watch() {
 	a.app.Get("/ws", a.sameOrigin, a.hub.Admission, a.hub.Upgrade())
+	a.app.All("/socket.io/", a.sameOrigin, a.hub.SocketIO())
 	a.app.Get("/api/admin/figures", a.figures)
 	a.app.Get("/api/drops/:id/holds", a.listHolds)
 }

@@ -146,9 +146,11 @@ func TestConfigIsChecked(t *testing.T) {
 func TestPanicIsAnInternalError(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	cfg := hollow()
-	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
-	c := newClient(t, listen(t, cfg))
+	c := newServer(t, func(w *wiring) {
+		w.api = func(cfg *api.Config) {
+			cfg.Users, cfg.Log = new(persist.Users), slog.New(slog.NewTextHandler(&log, nil))
+		}
+	})
 	r := c.post(t, "/api/users", fields{"username": "ada"}).want(t, 500)
 	id, _ := r.body["request_id"].(string)
 	if want := fmt.Sprintf(`{"error":"Internal error","code":"internal_error","request_id":"%s"}`, id); string(r.raw) != want || len(id) < 16 {

@@ -124,6 +124,13 @@ func (w *watching) take(frame []byte) {
 			w.t.Errorf("%s: %v", e.Data, err)
 		}
 		w.sold[p.DropID] += max(1, p.Count)
+	case "time":
+		var at struct {
+			ServerTime time.Time `json:"server_time"`
+		}
+		if err := json.Unmarshal(e.Data, &at); err != nil || time.Since(at.ServerTime).Abs() > time.Minute {
+			w.t.Errorf("%s: %v", e.Data, err)
+		}
 	default:
 		w.t.Errorf("unknown event %s", e.Event)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"mime"
 	"path"
 
 	"github.com/gofiber/fiber/v2"
@@ -21,6 +20,13 @@ var webFiles embed.FS
 // of drops may come from anywhere, since an operator gives their addresses.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
 	"img-src 'self' data: http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// webTypes are the content types of web/: those that the machine has registered
+// may be anything.
+var webTypes = map[string]string{
+	".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+	".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+}
 
 // pages serves index.html at /, console.html at /console, and every file of
 // web/ below /assets/.
@@ -39,7 +45,11 @@ func (a *API) pages() error {
 		if at == "" {
 			at = "/assets/" + name
 		}
-		a.app.Get(at, sendFile(mime.TypeByExtension(path.Ext(name)), content))
+		kind, ok := webTypes[path.Ext(name)]
+		if !ok {
+			return fmt.Errorf("api: no content type for %s", name)
+		}
+		a.app.Get(at, sendFile(kind, content))
 		return nil
 	})
 }

@@ -18,10 +18,11 @@ local drop, events = KEYS[1], ARGV[8]
 
 local terms = { ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6] }
 local names, event = {}, {}
--- A hold raises the version twice at most, when it begins and when it ends. So a
--- drop that is opened again, its ids above all earlier ones, has versions above
--- all earlier ones too, and who watches it never sees them go back.
-local version = 2 * ARGV[7] - 1
+-- A hold raises the version twice at most, when it begins and when it ends. At
+-- three a sequence number, a drop that is opened again, its ids above all earlier
+-- ones, has versions above all earlier ones too: who watches it never sees them
+-- go back.
+local version = 3 * ARGV[7] - 2
 local fields = {
   'state', 'open', 'start', ARGV[2], 'end', ARGV[3], 'hold', ARGV[4],
   'limit', ARGV[5], 'sized', ARGV[6], 'version', version, 'seq', ARGV[7] - 1,

@@ -211,6 +211,8 @@ func TestSeveralAsksForStrangersAlone(t *testing.T) {
 		return err
 	}
 	must(t, users.Known(t.Context(), ids[0]))
+	_, err = e.sql.Exec(t.Context(), `UPDATE users SET username = 'asked again' WHERE id = $1`, ids[0])
+	must(t, err)
 	for _, c := range []struct {
 		ask, want  []int64
 		statements int

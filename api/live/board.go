@@ -213,19 +213,26 @@ func lost(row persist.Drop) *engine.Stock {
 // list takes in a drop's row of the catalogue.
 func (b *board) list(row persist.Drop) {
 	e := b.at(row.ID)
-	if left, ok := b.sold[row.ID]; ok {
-		arrived := slices.ContainsFunc(row.Buyers, func(by persist.Buyer) bool { return by.Purchase == e.lastSale })
-		if arrived || left <= 1 {
-			delete(b.sold, row.ID)
-		} else {
-			b.sold[row.ID] = left - 1
-		}
+	if slices.ContainsFunc(row.Buyers, func(by persist.Buyer) bool { return by.Purchase == e.lastSale }) {
+		delete(b.sold, row.ID)
 	}
 	if e.row != nil && sameRow(*e.row, row) {
 		return
 	}
 	e.row, e.rowChanged = &row, true
 	b.dirty[row.ID] = e
+}
+
+// tried counts a reading of newest buyers for those drops whose last purchase
+// was not among them: it may never come, where Postgres refused it.
+func (b *board) tried(drops []int64) {
+	for _, drop := range drops {
+		if left, waits := b.sold[drop]; left > 1 {
+			b.sold[drop] = left - 1
+		} else if waits {
+			delete(b.sold, drop)
+		}
+	}
 }
 
 // sameRow compares what the catalogue alone knows: stock is told by events.

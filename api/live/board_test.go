@@ -185,3 +185,23 @@ func TestLateness(t *testing.T) {
 		t.Errorf("%v is remembered for ever", late)
 	}
 }
+
+// TestBoardGivesUpOnBuyers has a purchase never reach Postgres.
+func TestBoardGivesUpOnBuyers(t *testing.T) {
+	b := newBoard()
+	for drop := range int64(2) {
+		b.hear(engine.Event{Drop: drop + 1, Version: 1, Reason: engine.ReasonPurchased, Purchases: []engine.Sale{{Reservation: 5, User: 1}}}, time.Now())
+	}
+	b.list(persist.Drop{ID: 1, Buyers: []persist.Buyer{{Purchase: 5}}})
+	if _, waits := b.sold[1]; waits {
+		t.Error("a purchase that has arrived is waited for")
+	}
+	tries := 0
+	for ; len(b.sold) > 0 && tries < 100; tries++ {
+		b.list(persist.Drop{ID: 2})
+		b.tried([]int64{1, 2})
+	}
+	if tries != salesTries {
+		t.Errorf("given up after %d readings", tries)
+	}
+}

@@ -20,6 +20,10 @@ type snapshotDrop struct {
 	counts
 }
 
+type timeData struct {
+	ServerTime string `json:"server_time"`
+}
+
 type stockData struct {
 	DropID int64 `json:"dropId"`
 	counts

@@ -37,8 +37,8 @@ type Config struct {
 	// PingEvery is how often a connection is pinged; it is given up after two
 	// and a half times as long without a sign of life. Defaults to 20 s.
 	PingEvery time.Duration
-	// WriteTimeout is how long a connection may take to accept one round.
-	// Defaults to 10 s.
+	// WriteTimeout is how long a connection may take to accept one round, and a
+	// Socket.IO client to join and to poll again. Defaults to 10 s.
 	WriteTimeout time.Duration
 	// CheckEvery is how often everything is read anew without a cause, to find
 	// what no event told. Defaults to 30 s.
@@ -77,10 +77,11 @@ const maxDrops = 10_000
 // Hub tells connected clients of changes. Its methods are safe for concurrent
 // use.
 type Hub struct {
-	cfg     Config
-	log     *slog.Logger
-	door    *door
-	metrics *metrics
+	cfg      Config
+	log      *slog.Logger
+	door     *door
+	sessions *sessions
+	metrics  *metrics
 
 	mu         sync.Mutex
 	board      *board
@@ -115,7 +116,7 @@ func New(cfg Config) (*Hub, error) {
 	cfg = cfg.withDefaults()
 	h := &Hub{
 		cfg: cfg, log: cfg.Log, board: newBoard(), gate: newGate(),
-		door: newDoor(cfg.MaxSockets, cfg.MaxSocketsPerAddress),
+		door: newDoor(cfg.MaxSockets, cfg.MaxSocketsPerAddress), sessions: newSessions(),
 		news: make(chan struct{}, 1), toRead: make(chan struct{}, 1), toList: make(chan struct{}, 1),
 		loaded: make(chan struct{}), stopping: make(chan struct{}), rung: make(chan struct{}),
 	}
@@ -145,6 +146,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 		close(h.stopping)
 	}
 	h.mu.Unlock()
+	h.sessions.end()
 	if h.cancel != nil {
 		h.cancel()
 	}
@@ -222,6 +224,7 @@ func (h *Hub) tell(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-h.news:
+		case <-h.keptBack():
 		}
 		last := h.current.Load()
 		if !p.wait(ctx, last) {
@@ -234,6 +237,17 @@ func (h *Hub) tell(ctx context.Context) {
 			h.publish(r)
 		}
 	}
+}
+
+// keptBack fires when it is time to look again at drops that are kept back
+// until more is known of them; nil if there are none.
+func (h *Hub) keptBack() <-chan time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.board.dirty) == 0 {
+		return nil
+	}
+	return time.After(rowPatience / 4)
 }
 
 // nextRound collects what is dirty; nil if nothing is that can be told.

@@ -192,6 +192,7 @@ func (h *Hub) listNews(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.board.tried(ids)
 	if len(h.board.sold) > 0 {
 		ring(h.toList)
 	}

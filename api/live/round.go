@@ -2,6 +2,7 @@ package live
 
 import (
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,8 +15,9 @@ type round struct {
 	number  uint64
 	started time.Time
 	news    []news
-	all     []byte        // the frames of all news
-	over    chan struct{} // closed when there is a later round
+	all     []byte         // the frames of all news
+	packets func() packets // of all news, encoded for the first who asks
+	over    chan struct{}  // closed when there is a later round
 
 	// told counts deliveries; at enough the round counts as told: it took so
 	// long, and done is closed.
@@ -26,7 +28,9 @@ type round struct {
 }
 
 func newRound(number uint64) *round {
-	return &round{number: number, started: time.Now(), over: make(chan struct{}), done: make(chan struct{})}
+	r := &round{number: number, started: time.Now(), over: make(chan struct{}), done: make(chan struct{})}
+	r.packets = sync.OnceValue(func() packets { return packetsOf(r.news) })
+	return r
 }
 
 // news is what a round has to say of one drop.

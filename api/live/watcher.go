@@ -57,25 +57,27 @@ func (w *watcher) takeFrames() ([]byte, *round) {
 	return frames, w.catchUp()
 }
 
-// takeNews gives the same as news. It has none at first, as that is not told
-// by every door.
-func (w *watcher) takeNews() ([]news, *round) {
+// takePackets gives the same for Socket.IO, but for the snapshot: such a
+// watcher begins at the current round.
+func (w *watcher) takePackets() (packets, *round) {
 	r := w.hub.current.Load()
-	if r.number == w.seen+1 {
+	switch r.number {
+	case w.seen:
+		return packets{}, nil
+	case w.seen + 1:
 		w.seen = r.number
-		return r.news, r
+		return r.packets(), r
 	}
 	w.hub.mu.Lock()
-	defer w.hub.mu.Unlock()
 	var all []news
-	if w.seen > 0 {
-		for e := range w.missed() {
-			if e.stockTold.round > w.seen {
-				all = append(all, news{drop: e.stock.Drop, stock: e.stockTold.data})
-			}
+	for e := range w.missed() {
+		if e.stockTold.round > w.seen {
+			all = append(all, news{drop: e.stock.Drop, stock: e.stockTold.data})
 		}
 	}
-	return all, w.catchUp()
+	r = w.catchUp()
+	w.hub.mu.Unlock()
+	return packetsOf(all), r
 }
 
 // catchUp notes that everything up to the current round was taken.

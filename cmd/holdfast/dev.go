@@ -70,7 +70,12 @@ func (c *devCommand) greet(servers *devservers.Servers, in *instance) {
 	if dir := servers.PostgresElsewhere(); dir != "" {
 		fmt.Printf("            Postgres's files are in %s, as its user cannot enter the folder above\n", dir)
 	}
-	fmt.Printf("\nHoldfast %s serves at %s (reference: %[2]s/docs)\n", version, in.address())
+	fmt.Printf(`
+Holdfast %s is open:
+  the shop       %[2]s/
+  the console    %[2]s/console
+  the reference  %[2]s/docs
+`, version, in.address())
 	fmt.Printf(`
 Try it:
   curl -s %[1]s/api/drops

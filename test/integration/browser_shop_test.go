@@ -122,7 +122,7 @@ func TestBrowserSizes(t *testing.T) {
 	// One a customer: the other size is refused in words.
 	v.choose(size("42"))
 	v.press(tid(card(id), "reserve"))
-	v.says(later, tid(card(id), "message"), "limit")
+	v.says(later, tid(card(id), "message"), "one per customer")
 }
 
 // TestBrowserCountdown has the button open by itself when the drop starts.

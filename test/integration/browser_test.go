@@ -231,7 +231,12 @@ func (v *visitor) press(selector string) {
 // fill replaces what an input holds.
 func (v *visitor) fill(selector, value string) {
 	v.t.Helper()
-	v.do(chromedp.SetValue(chromedp.CSS(selector), ""), chromedp.SendKeys(chromedp.CSS(selector), value))
+	eval[bool](v, fmt.Sprintf(`(() => {
+		const input = document.querySelector(%q);
+		input.value = "";
+		return input.dispatchEvent(new Event("input", { bubbles: true }));
+	})()`, selector))
+	v.do(chromedp.SendKeys(chromedp.CSS(selector), value))
 }
 
 // introduce gives the page a name, before anything is bought.

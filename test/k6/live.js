@@ -15,7 +15,7 @@ import http from 'k6/http';
 import exec from 'k6/execution';
 import { WebSocket } from 'k6/websockets';
 import { check, fail, sleep } from 'k6';
-import { Counter, Gauge, Trend } from 'k6/metrics';
+import { Counter, Trend } from 'k6/metrics';
 
 const BASE_URL = (__ENV.BASE_URL || 'http://127.0.0.1:3000').replace(/\/+$/, '');
 const SOCKETS = whole('SOCKETS', 500, 5000);
@@ -40,7 +40,6 @@ const lost = new Counter('holdfast_sockets_lost');
 const bought = new Counter('holdfast_purchases');
 const soldOut = new Counter('holdfast_sold_out');
 const connectTime = new Trend('holdfast_connect_ms', true);
-const watching = new Gauge('holdfast_watching');
 
 export const options = {
   scenarios: {
@@ -83,7 +82,6 @@ export function watch(drop) {
 
   socket.onopen = () => {
     connectTime.add(Date.now() - began);
-    watching.add(1);
     setTimeout(() => compare(0), Math.max(0, until - Date.now()));
   };
   socket.onmessage = (message) => {

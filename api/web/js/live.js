@@ -6,6 +6,7 @@ import { sync } from "./clock.js";
 const SHORTEST = 400; // ms: the range the first pause is drawn from
 const LONGEST = 5_000;
 const PATIENCE = 10_000; // ms for a connection to bring its snapshot
+const SILENCE = 60_000; // ms without a frame: the server sends one each 20 s
 const SLEPT = 2_000; // ms by which two clocks part while the machine sleeps
 
 /**
@@ -26,7 +27,7 @@ export function connect({ drops, onSnapshot = () => {}, onEvent = () => {}, onSt
   if (drops?.length) url.search = `drops=${drops.join(",")}`;
 
   let socket = null;
-  let timer = 0; // of the next try, or of the snapshot that is awaited
+  let timer = 0; // of the next try, or of the frame that is awaited
   let failures = 0;
   let state = "";
   let closed = false;
@@ -55,11 +56,16 @@ export function connect({ drops, onSnapshot = () => {}, onEvent = () => {}, onSt
       return; // not for this client
     }
     if (frame.data?.server_time) sync(frame.data.server_time);
+    const mine = socket;
+    if (state === "live" || frame.event === "snapshot") {
+      clearTimeout(timer);
+      timer = setTimeout(() => lost(mine), SILENCE);
+    }
+    if (frame.event === "time") return;
     if (frame.event !== "snapshot") {
       onEvent(frame.event, frame.data);
       return;
     }
-    clearTimeout(timer);
     failures = 0;
     onSnapshot(frame.data);
     say("live");
