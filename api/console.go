@@ -45,7 +45,7 @@ type socketsBody struct {
 }
 
 func (a *API) figures(c *fiber.Ctx) error {
-	drop, err := queryInteger(c, "drop", 1, engine.MaxDropID, 0)
+	drop, err := queryInteger(c, "drop", engine.MaxDropID, 0)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (a *API) listHolds(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	limit, err := queryInteger(c, "limit", 1, maxPage, defaultPage)
+	limit, err := queryInteger(c, "limit", maxPage, defaultPage)
 	if err != nil {
 		return err
 	}

@@ -200,11 +200,11 @@ func TestFiguresOfNothing(t *testing.T) {
 // connect opens a WebSocket, as openapi.yaml has it.
 func (s *server) connect(t *testing.T) *websocket.Conn {
 	t.Helper()
-	conn, res, err := s.dial(t, "", nil)
+	conn, r, err := s.dial(t, "", nil)
 	must(t, err)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/ws", nil)
 	must(t, err)
-	s.check(t, request, reply{status: res.StatusCode, header: res.Header})
+	s.check(t, request, r)
 	return conn
 }
 

@@ -34,11 +34,11 @@ func (a *API) createDrop(c *fiber.Ctx) error {
 }
 
 func (a *API) listDrops(c *fiber.Ctx) error {
-	limit, err := queryInteger(c, "limit", 1, maxPage, defaultPage)
+	limit, err := queryInteger(c, "limit", maxPage, defaultPage)
 	if err != nil {
 		return err
 	}
-	before, err := queryInteger(c, "before", 1, engine.MaxDropID, 0)
+	before, err := queryInteger(c, "before", engine.MaxDropID, 0)
 	if err != nil {
 		return err
 	}
@@ -86,15 +86,15 @@ const (
 	maxPage     = 1000
 )
 
-// queryInteger reads an optional query parameter.
-func queryInteger(c *fiber.Ctx, name string, low, high, otherwise int64) (int64, error) {
+// queryInteger reads an optional query parameter, from 1 to high.
+func queryInteger(c *fiber.Ctx, name string, high, otherwise int64) (int64, error) {
 	raw := c.Query(name)
 	if raw == "" {
 		return otherwise, nil
 	}
 	n, err := strconv.ParseInt(raw, 10, 64)
-	if err != nil || n < low || n > high {
-		return 0, &complaint{name, "must be an integer between " + strconv.FormatInt(low, 10) + " and " + strconv.FormatInt(high, 10)}
+	if err != nil || n < 1 || n > high {
+		return 0, &complaint{name, "must be an integer between 1 and " + strconv.FormatInt(high, 10)}
 	}
 	return n, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,15 +56,24 @@ type stock struct {
 	} `json:"sizes"`
 }
 
-// dial opens a WebSocket without reading from it.
-func (s *server) dial(t *testing.T, query string, header http.Header) (*websocket.Conn, *http.Response, error) {
+// dial opens a WebSocket without reading from it, and gives the handshake's
+// answer, where there was one.
+func (s *server) dial(t *testing.T, query string, header http.Header, options ...func(*websocket.Dialer)) (*websocket.Conn, reply, error) {
 	t.Helper()
-	d := websocket.Dialer{HandshakeTimeout: 10 * time.Second}
+	d := &websocket.Dialer{HandshakeTimeout: 10 * time.Second}
+	for _, option := range options {
+		option(d)
+	}
 	conn, res, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+"/ws"+query, header)
+	var r reply
+	if res != nil {
+		r.status, r.header = res.StatusCode, res.Header
+		_ = res.Body.Close() // the library has read what there is
+	}
 	if err == nil {
 		t.Cleanup(func() { _ = conn.Close() })
 	}
-	return conn, res, err
+	return conn, r, err
 }
 
 // watch connects and waits for the snapshot.
@@ -87,8 +97,8 @@ func (s *server) watch(t *testing.T, query string) *watching {
 	}()
 	t.Cleanup(func() { _ = conn.Close(); <-w.done })
 	w.until(func() bool { return len(w.events) > 0 })
-	if first := w.named("snapshot"); len(first) != 1 || w.events[0].Event != "snapshot" {
-		t.Errorf("it begins with %+v", w.events)
+	if first := w.all()[0]; first.Event != "snapshot" {
+		t.Errorf("it begins with %+v", first)
 	}
 	return w
 }
@@ -119,9 +129,10 @@ func (w *watching) take(frame []byte) {
 		}
 		w.note(s)
 	case "purchase_complete":
-		var p struct{ DropID, UserID, PurchaseID, Count int64 }
-		if err := json.Unmarshal(e.Data, &p); err != nil || p.Count == 0 && (p.UserID == 0 || p.PurchaseID == 0) {
-			w.t.Errorf("%s: %v", e.Data, err)
+		var p struct{ DropID, UserID, PurchaseID, Count, Version int64 }
+		if err := json.Unmarshal(e.Data, &p); err != nil || p.Count == 0 && (p.UserID == 0 || p.PurchaseID == 0) ||
+			p.Version < w.drops[p.DropID].Version {
+			w.t.Errorf("%s after version %d: %v", e.Data, w.drops[p.DropID].Version, err)
 		}
 		w.sold[p.DropID] += max(1, p.Count)
 	case "time":
@@ -148,7 +159,8 @@ func (w *watching) note(s stock) {
 	w.drops[s.ID] = s
 }
 
-// named are the events of one name, oldest first.
+// named are the events of one name, oldest first. The caller holds the lock, as
+// until does.
 func (w *watching) named(name string) (found []event) {
 	for _, e := range w.events {
 		if e.Event == name {
@@ -168,8 +180,22 @@ func (w *watching) until(satisfied func() bool) {
 			return nil
 		}
 		last := w.events[max(0, len(w.events)-5):]
-		return fmt.Errorf("%d events, ended: %v, the last: %s", len(w.events), w.ended, last)
+		return fmt.Errorf("%d events, ended: %w, the last: %s", len(w.events), w.ended, last)
 	})
+}
+
+// last is what was told last of the drop.
+func (w *watching) last(drop int64) stock {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.drops[drop]
+}
+
+// all is everything that was told so far.
+func (w *watching) all() []event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.events)
 }
 
 // shows waits until the drop has these counts.

@@ -28,7 +28,7 @@ func TestLedgerInfoIsOfAllPartitions(t *testing.T) {
 
 	// The oldest entry is neither in the first partition nor in the last.
 	client := env.Redis()
-	var written []time.Time
+	written := make([]time.Time, 0, 4)
 	for i, drop := range []int64{5, 15, 1, 5} {
 		if i < 3 {
 			open(t, e, drop, 5)

@@ -49,6 +49,7 @@ type entry struct {
 	sales                    []engine.Sale
 	moreSales                int
 
+	heard    int64 // the version of the newest event
 	lastSale int64 // the newest purchase heard of
 	late     lateness
 
@@ -108,6 +109,13 @@ const salesTries = 20
 // they are known from a later one.
 func (b *board) hear(ev engine.Event, now time.Time) {
 	e := b.at(ev.Drop)
+	if ev.Version > e.heard { // also where a reading has overtaken it
+		e.heard = ev.Version
+		e.happened(ev, now)
+		if len(ev.Purchases) > 0 {
+			b.sold[ev.Drop], b.dirty[ev.Drop] = salesTries, e
+		}
+	}
 	if ev.Version <= e.stock.Version {
 		return
 	}
@@ -123,6 +131,11 @@ func (b *board) hear(ev engine.Event, now time.Time) {
 		e.waits = ev.At
 	}
 	e.reason, e.stockChanged = ev.Reason, true
+	b.dirty[ev.Drop] = e
+}
+
+// happened notes what of an event is no state, but is told once.
+func (e *entry) happened(ev engine.Event, now time.Time) {
 	for _, sale := range ev.Purchases {
 		if len(e.sales) < maxSales {
 			e.sales = append(e.sales, sale)
@@ -130,12 +143,10 @@ func (b *board) hear(ev engine.Event, now time.Time) {
 			e.moreSales++
 		}
 		e.lastSale = sale.Reservation
-		b.sold[ev.Drop] = salesTries
 	}
 	if ev.Reason == engine.ReasonExpired {
 		e.late.note(ev.Late, now)
 	}
-	b.dirty[ev.Drop] = e
 }
 
 // count notes how one size stood at a version.
@@ -180,7 +191,7 @@ func (b *board) read(drop int64, s *engine.Stock, since int64) {
 	fresh := *s
 	counted := slices.Repeat([]int64{fresh.Version}, len(fresh.Sizes))
 	if fresh.Version < since {
-		b.turnedBack = true
+		b.turnedBack, e.heard = true, fresh.Version
 	} else {
 		for i, c := range fresh.Sizes {
 			j := slices.IndexFunc(e.stock.Sizes, func(have engine.SizeCount) bool { return have.Size == c.Size })

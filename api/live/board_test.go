@@ -108,6 +108,30 @@ func TestBoardFindsGaps(t *testing.T) {
 	}
 }
 
+// TestBoardHearsOvertakenSales has a reading of the stock overtake the event of
+// a purchase, which is told all the same.
+func TestBoardHearsOvertakenSales(t *testing.T) {
+	b := newBoard()
+	b.list(persist.Drop{ID: 7})
+	b.hear(engine.Event{Drop: 7, Version: 1, Reason: engine.ReasonOpened}, time.Now())
+	b.read(7, &engine.Stock{Drop: 7, Version: 4, Sizes: []engine.SizeCount{{Total: 1, Sold: 1}}}, 1)
+	for range 2 { // the second time it is old
+		b.hear(engine.Event{Drop: 7, Version: 2, Reason: engine.ReasonReserved}, time.Now())
+		b.hear(engine.Event{Drop: 7, Version: 3, Reason: engine.ReasonExpired, Late: time.Millisecond}, time.Now())
+		b.hear(engine.Event{Drop: 7, Version: 4, Reason: engine.ReasonPurchased, Purchases: []engine.Sale{{Reservation: 5, User: 1}}}, time.Now())
+	}
+	e := b.drops[7]
+	if len(e.sales) != 1 || e.lastSale != 5 || b.sold[7] == 0 || b.dirty[7] == nil {
+		t.Errorf("sales %v, waited for %v", e.sales, b.sold)
+	}
+	if late, some := e.late.greatest(time.Now()); !some || late != time.Millisecond {
+		t.Errorf("late by %v", late)
+	}
+	if e.stock.Version != 4 || e.stock.Sold != 1 {
+		t.Errorf("the stock is %+v", e.stock)
+	}
+}
+
 // TestBoardTurnsBack has Redis lose what the board knows.
 func TestBoardTurnsBack(t *testing.T) {
 	b := newBoard()
@@ -169,19 +193,19 @@ func TestBoardTrims(t *testing.T) {
 func TestLateness(t *testing.T) {
 	var l lateness
 	now := time.Unix(1_000_000, 0)
-	if _, any := l.greatest(now); any {
+	if _, some := l.greatest(now); some {
 		t.Error("something came late at the start")
 	}
 	l.note(30*time.Millisecond, now)
 	l.note(10*time.Millisecond, now.Add(time.Second))
 	l.note(20*time.Millisecond, now.Add(latenessSpan+time.Second))
-	if late, any := l.greatest(now.Add(latenessSpan + time.Second)); !any || late != 30*time.Millisecond {
+	if late, some := l.greatest(now.Add(latenessSpan + time.Second)); !some || late != 30*time.Millisecond {
 		t.Errorf("the greatest is %v", late)
 	}
-	if late, any := l.greatest(now.Add(2*latenessSpan + 2*time.Second)); !any || late != 20*time.Millisecond {
+	if late, some := l.greatest(now.Add(2*latenessSpan + 2*time.Second)); !some || late != 20*time.Millisecond {
 		t.Errorf("the greatest is %v a span later", late)
 	}
-	if late, any := l.greatest(now.Add(time.Hour)); any {
+	if late, some := l.greatest(now.Add(time.Hour)); some {
 		t.Errorf("%v is remembered for ever", late)
 	}
 }

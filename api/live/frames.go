@@ -54,9 +54,16 @@ type saleData struct {
 	PurchaseID int64 `json:"purchaseId"`
 }
 
-type salesData struct {
-	DropID int64 `json:"dropId"`
-	Count  int   `json:"count"`
+// saleFrame is what /ws carries of it.
+type saleFrame struct {
+	saleData
+	Version int64 `json:"version"`
+}
+
+type salesFrame struct {
+	DropID  int64 `json:"dropId"`
+	Count   int   `json:"count"`
+	Version int64 `json:"version"`
 }
 
 func countsOf(s engine.Stock) counts {

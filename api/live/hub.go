@@ -298,10 +298,10 @@ func (h *Hub) newsOf(e *entry, number uint64) news {
 		n.frames = append(n.frames, e.stockTold.frame...)
 	}
 	for _, s := range e.sales {
-		n.frames = appendEvent(n.frames, "purchase_complete", saleData{e.stock.Drop, s.User, s.Reservation})
+		n.frames = appendEvent(n.frames, "purchase_complete", saleFrame{saleData{e.stock.Drop, s.User, s.Reservation}, e.stock.Version})
 	}
 	if e.moreSales > 0 {
-		n.frames = appendEvent(n.frames, "purchase_complete", salesData{e.stock.Drop, e.moreSales})
+		n.frames = appendEvent(n.frames, "purchase_complete", salesFrame{e.stock.Drop, e.moreSales, e.stock.Version})
 	}
 	e.rowChanged, e.stockChanged, e.reason, e.waits, e.sales, e.moreSales = false, false, "", time.Time{}, nil, 0
 	if e.place == nil {

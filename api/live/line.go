@@ -65,7 +65,7 @@ func (h *Hub) lines(serve func(*websocket.Conn)) fiber.Handler {
 }
 
 func (h *Hub) recover(*websocket.Conn) {
-	if cause := recover(); cause != nil {
+	if cause := recover(); cause != nil { //nolint:revive // the library defers this function
 		h.log.Error("panic in a WebSocket", "cause", cause)
 	}
 }

@@ -19,7 +19,7 @@ const (
 	maxNamedDrops = 100
 )
 
-// ErrDrops: the query parameter drops is no list of drop ids.
+// ErrDrops says that the query parameter drops is no list of drop ids.
 var ErrDrops = errors.New("drops must be at most 100 ids, with commas between them")
 
 // Admission is a fiber handler that lets a WebSocket handshake pass. It returns
@@ -130,7 +130,7 @@ func (s *socket) write() {
 		if told != nil {
 			told.deliver()
 		}
-		frames, told = nil, nil
+		told = nil
 		s.hub.waiting.Add(1)
 		select {
 		case <-s.gone:

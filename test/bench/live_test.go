@@ -112,9 +112,10 @@ func (f *fanOut) run() {
 	perClient := (f.memory() - empty) / watching
 	idle.end()
 
-	var alone, watched, stalled []float64
-	var lag, lagStalled []float64
-	var cpu, frames []float64
+	series := func() []float64 { return make([]float64, 0, liveRounds) }
+	alone, watched, stalled := series(), series(), series()
+	lag, lagStalled := series(), series()
+	cpu, frames := series(), series()
 	var grown int64
 	for range liveRounds {
 		alone = append(alone, f.sell(f.open(liveUnits)).rate)
@@ -189,7 +190,7 @@ func (f *fanOut) open(units int) int64 {
 	return drop.ID
 }
 
-// sale is how a drop was sold.
+// soldOut is how a drop was sold.
 type soldOut struct {
 	took    time.Duration
 	rate    float64 // units reserved and purchased a second
@@ -226,7 +227,7 @@ func (f *fanOut) sell(drop int64) soldOut {
 	client := &fasthttp.HostClient{Addr: f.addr, MaxConns: connections}
 	defer client.CloseIdleConnections()
 	var left atomic.Int64
-	left.Store(int64(must(f.engine.Stock(ctx, []int64{drop}))[0].Total))
+	left.Store(must(f.engine.Stock(ctx, []int64{drop}))[0].Total)
 	started, used := time.Now(), f.cpuTime()
 	var buyers sync.WaitGroup
 	for w := range connections {
@@ -285,13 +286,12 @@ func (f *fanOut) buy(client *fasthttp.HostClient, drop int64, user int) {
 
 // audience is the load client's process.
 type audience struct {
-	f     *fanOut
-	drop  int64
-	cmd   *exec.Cmd
-	in    io.WriteCloser
-	out   *bufio.Scanner
-	path  string
-	ended bool
+	f    *fanOut
+	drop int64
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Scanner
+	path string
 }
 
 // seen is what the load client reports.

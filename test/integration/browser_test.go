@@ -114,7 +114,7 @@ func (v *visitor) notice(event any) {
 		}
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
-			var words []string
+			words := make([]string, 0, len(e.Args))
 			for _, arg := range e.Args {
 				words = append(words, string(arg.Value)+arg.Description)
 			}

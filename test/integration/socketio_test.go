@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -237,27 +239,34 @@ func TestSocketIO(t *testing.T) {
 			l.connected(transports)
 			held := s.hold(id, people[1:])
 			l.event("stock_update", object{"dropId": id, "available_stock": 0, "reason": "reserved"})
+			var cancelled atomic.Int64
 			atOnce(len(held), func(i int) {
-				if _, a := s.purchase(held[i].ID); a.status != 201 {
-					t.Errorf("purchase: %v", a)
+				path, want := "/api/drops/purchase", 201
+				if i%2 == 0 {
+					path, want = "/api/drops/cancel", 200
+					cancelled.Add(1)
+				}
+				if a := s.call("POST", path, object{"reservationId": held[i].ID}, nil); a.status != want {
+					t.Errorf("%s: %v", path, a)
 				}
 			})
-			again.terminate()
-			l.await("disconnect", func(h happening) bool { return h.Type == "disconnect" })
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			last, sold := map[string]any{}, 0
-			for _, h := range l.happened {
-				switch h.Name {
-				case "stock_update":
-					last = h.Payload
-				case "purchase_complete":
-					sold++
+			l.await("purchase", func(h happening) bool {
+				return h.Name == "purchase_complete" && h.Payload["userId"] != float64(people[0])
+			})
+			harness.Eventually(t, 20*time.Second, func() error {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				for _, h := range slices.Backward(l.happened) {
+					if h.Name != "stock_update" {
+						continue
+					}
+					if h.Payload["available_stock"] != float64(cancelled.Load()) {
+						return fmt.Errorf("at the end %v are available, want %d", h.Payload["available_stock"], cancelled.Load())
+					}
+					break
 				}
-			}
-			if last["available_stock"] != 0.0 || sold == 1 {
-				t.Errorf("at the end it has %v and %d purchases", last, sold)
-			}
+				return nil
+			})
 		})
 	}
 }

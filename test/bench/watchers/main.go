@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -63,12 +64,19 @@ func run(url string, clients, stalled int, out string) error {
 			}
 		})
 	}
-	for range stalled {
-		conn, err := dial(url, 4<<10)
-		if err != nil {
+	idle := make([]*websocket.Conn, stalled)
+	defer func() {
+		for _, conn := range idle {
+			if conn != nil {
+				_ = conn.Close()
+			}
+		}
+	}()
+	for i := range idle {
+		var err error
+		if idle[i], err = dial(url, 4<<10); err != nil {
 			return err
 		}
-		defer func() { _ = conn.Close() }()
 	}
 	ready.Wait()
 	if err := firstErr.Load(); err != nil {
@@ -212,7 +220,7 @@ func (c *client) watch(conn net.Conn) {
 		}
 		filled = copy(buf, buf[at:filled])
 		if filled == len(buf) {
-			buf = append(buf, make([]byte, len(buf))...)
+			buf = slices.Grow(buf, len(buf))[:2*len(buf)]
 		}
 	}
 }

@@ -1,0 +1,313 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+
+	"github.com/holdfast/holdfast/api/live"
+	"github.com/holdfast/holdfast/test/harness"
+)
+
+// TestSocketIOBadClients has clients send what they must not, by WebSocket and
+// by posts. Good ones beside them are told as ever.
+func TestSocketIOBadClients(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	drop, ada := s.drop(t, nil), s.user(t, "ada")
+	goodPoller, goodSocket := s.polls(t).join(), s.connects(t).join()
+
+	big := s.connects(t).join()
+	_ = big.conn.WriteMessage(websocket.TextMessage, []byte("4"+strings.Repeat("x", 1<<20))) // it may be cut off half way
+	big.closes(1009)
+	most := s.connects(t).join()
+	most.say("4" + strings.Repeat("x", 16<<10-1))
+	most.say("41")
+	most.closes(0)
+	for name, send := range map[string]func(*websocket.Conn) error{
+		"pongs":  func(c *websocket.Conn) error { return c.WriteMessage(websocket.TextMessage, []byte("3")) },
+		"events": func(c *websocket.Conn) error { return c.WriteMessage(websocket.TextMessage, []byte("42")) },
+		"binary": func(c *websocket.Conn) error { return c.WriteMessage(websocket.BinaryMessage, nil) },
+		"pings":  func(c *websocket.Conn) error { return c.WriteControl(websocket.PingMessage, nil, time.Time{}) },
+	} {
+		t.Log(name)
+		flood := s.connects(t).join()
+		for range 10_000 {
+			if send(flood.conn) != nil {
+				break // closed in the meantime
+			}
+		}
+		flood.closes(1008)
+	}
+	for _, packet := range []string{"", "0", "2", "5", "6", "7", "x", "\x1e", "é", "\xff", "40x", "40 ", "31", "1 ", "40/" + strings.Repeat("x", 200)} {
+		bad := s.connects(t)
+		bad.say(packet)
+		bad.closes(1008)
+	}
+	twice := s.connects(t).join()
+	twice.say("40")
+	twice.closes(1008)
+	unmasked := s.connects(t)
+	_, _ = unmasked.conn.NetConn().Write([]byte{0x81, 0x01, '3'})
+	unmasked.closes(1002)
+
+	for _, c := range []struct {
+		body   string
+		status int
+	}{
+		{"3", 200}, {"42", 200}, {"4", 200}, {"b", 200}, {"bAQID", 200}, {"451-[\"a\"]", 200}, {"43[]\x1e42[]", 200}, {"41", 200}, {"1", 200},
+		{"40/admin,{}", 200}, {"40\x1e3\x1e3", 200}, {strings.Repeat("3\x1e", 40) + "3", 200}, {"4" + strings.Repeat("x", 16<<10-1), 200},
+		{"", 400}, {"\x1e", 400}, {"3\x1e", 400}, {"9", 400}, {"2", 400}, {"2probe", 400}, {"5", 400}, {"40x", 400}, {"40\x1e40", 400},
+		{"\x00\xff\xfe", 400}, {strings.Repeat("3\x1e", 200), 400}, {strings.Repeat("40/x,\x1e", 20), 400},
+		{"4" + strings.Repeat("x", 16<<10), 413},
+	} {
+		for _, kind := range []string{"text/plain;charset=UTF-8", "application/octet-stream", "application/x-www-form-urlencoded", ""} {
+			p := s.polls(t)
+			r := s.engineIO(t, http.MethodPost, p.query(), c.body, "Content-Type", kind)
+			if r.status != c.status {
+				t.Errorf("%.30q as %q is answered %d %s, want %d", c.body, kind, r.status, r.raw, c.status)
+			}
+		}
+	}
+	p := s.polls(t)
+	s.engineIO(t, http.MethodPost, p.query(), "\x1f\x8b", "Content-Encoding", "gzip").want(t, 400)
+	p.post("40/a,", "40/b?x=y,{}").want(t, 200)
+	if got := strings.Join(p.poll(), " "); got != `44/a,{"message":"Invalid namespace"} 44/b,{"message":"Invalid namespace"}` {
+		t.Errorf("other namespaces are answered %q", got)
+	}
+
+	s.hold(t, drop, ada)
+	goodPoller.told(stockPacket(drop, 9, "reserved"))
+	goodSocket.told(stockPacket(drop, 9, "reserved"))
+	for _, reason := range []string{"flood", "too_big", "malformed"} {
+		if s.metric(t, fmt.Sprintf("holdfast_live_closed_total{reason=%q}", reason)) == 0 {
+			t.Errorf("none counts as %s", reason)
+		}
+	}
+}
+
+// counting is a client that reads all it is told.
+type counting struct {
+	mu   sync.Mutex
+	told int
+	last map[string]int // by packet: the place at which it came last
+}
+
+func (s *server) counts(t *testing.T) *counting {
+	t.Helper()
+	w := s.connects(t).join()
+	must(t, w.conn.SetReadDeadline(time.Time{}))
+	c := &counting{last: map[string]int{}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			_, packet, err := w.conn.ReadMessage()
+			if err != nil {
+				return
+			}
+			c.mu.Lock()
+			c.told++
+			c.last[string(packet)] = c.told
+			c.mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() { _ = w.conn.Close(); <-done })
+	return c
+}
+
+func (c *counting) until(t *testing.T, what string, satisfied func() bool) {
+	t.Helper()
+	harness.Eventually(t, time.Minute, func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !satisfied() {
+			return fmt.Errorf("no %s by %d packets", what, c.told)
+		}
+		return nil
+	})
+}
+
+// TestSocketIOSlowClients has clients stop reading: one that reads again in time
+// is told the newest stock and not all it missed, as nothing is kept for it; one
+// that does not is closed.
+func TestSocketIOSlowClients(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, feed(func(c *live.Config) {
+		c.Every, c.WriteTimeout, c.PingEvery = time.Millisecond, 10*time.Second, time.Hour
+	}))
+	const enough = 8_000 // packets, to fill the buffers between
+	ada := s.user(t, "ada")
+	drops := make([]int64, 8)
+	for i := range drops {
+		drops[i] = s.drop(t, fields{"total_stock": 1000})
+	}
+	good := s.counts(t)
+	stops := func() *socketed {
+		w := &socketed{t: t, conn: s.stalled(t, "/socket.io/?EIO=4&transport=websocket")}
+		w.id = isOpened(t, w.next()).SID
+		return w.join()
+	}
+	paused, gone := stops(), stops()
+	stop := make([]func(), len(drops))
+	for i, drop := range drops {
+		stop[i] = s.storm(t, s.engine, drop, ada)
+	}
+	good.until(t, "storm", func() bool { return good.told > enough })
+	for _, stop := range stop {
+		stop()
+	}
+	for _, drop := range drops {
+		s.hold(t, drop, ada)
+	}
+	newest := func(last map[string]int) bool {
+		for _, drop := range drops {
+			at := last[stockPacket(drop, 999, "reserved")]
+			if at == 0 || at < last[stockPacket(drop, 1000, "cancelled")] {
+				return false
+			}
+		}
+		return true
+	}
+	good.until(t, "end", func() bool { return newest(good.last) })
+
+	last := map[string]int{}
+	packets := 0
+	for !newest(last) {
+		packets++
+		last[paused.next()] = packets
+	}
+	if packets > good.told/2 {
+		t.Errorf("the slow client was told %d packets, the good one %d", packets, good.told)
+	}
+	if s.metric(t, "holdfast_live_skipped_rounds_total") == 0 {
+		t.Error("no rounds were skipped")
+	}
+
+	harness.Eventually(t, 30*time.Second, func() error {
+		if s.metric(t, `holdfast_live_closed_total{reason="slow"}`) != 1 {
+			return errors.New("a client that does not read is kept")
+		}
+		return nil
+	})
+	gone.closes(4008)
+	s.inside(t, 2)
+	s.cancel(t, s.hold(t, drops[0], ada)).want(t, 200)
+	paused.told(stockPacket(drops[0], 999, "cancelled"))
+}
+
+func TestSocketIOShutdown(t *testing.T) {
+	t.Parallel()
+	var w, trial *socketed
+	var p *poller
+	var answer <-chan string
+	t.Run("serve", func(inner *testing.T) { // whose end is the server's
+		s := newServer(inner)
+		w = s.connects(t).join()
+		s.polls(t).join() // is between two polls
+		tries := s.polls(t).join()
+		trial = s.upgraded(t, "&sid="+tries.id)
+		trial.say("2probe")
+		trial.next()
+		p = s.polls(t).join()
+		answer = p.pending()
+	})
+	w.closes(1001)
+	isAnswered(t, answer, "1")
+	trial.closes(0)
+}
+
+// TestSocketIOChurn has many clients come, go over, and leave in disorder while
+// there is much to tell.
+func TestSocketIOChurn(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	s := newServer(t, feed(func(c *live.Config) { c.Every, c.WriteTimeout = time.Millisecond, 500*time.Millisecond }))
+	drop, ada := s.drop(t, nil), s.user(t, "ada")
+	stop := s.storm(t, s.engine, drop, ada)
+	transport := &http.Transport{MaxIdleConnsPerHost: 50}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	// ask does what may go wrong in any way that leaves the server whole.
+	ask := func(method, query, body string) string {
+		r, err := http.NewRequestWithContext(t.Context(), method, s.url+"/socket.io/?"+query, strings.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		res, err := client.Do(r)
+		if err != nil {
+			return ""
+		}
+		defer res.Body.Close()
+		if res.StatusCode != 200 && res.StatusCode != 400 {
+			t.Errorf("%s %s is answered %d", method, query, res.StatusCode)
+		}
+		raw, _ := io.ReadAll(res.Body)
+		return string(raw)
+	}
+	var all sync.WaitGroup
+	for i := range 12 {
+		all.Go(func() {
+			r := rand.New(rand.NewPCG(seed, uint64(i)))
+			for range 15 {
+				_, rest, _ := strings.Cut(ask("GET", polling, ""), `"sid":"`)
+				id, _, _ := strings.Cut(rest, `"`)
+				query := polling + "&sid=" + id
+				ask("POST", query, "40")
+				var steps sync.WaitGroup
+				for range r.IntN(4) {
+					switch r.IntN(5) {
+					case 0:
+						steps.Go(func() { ask("GET", query, "") })
+					case 1:
+						steps.Go(func() { ask("POST", query, "3") })
+					case 2:
+						ask("GET", query, "")
+					case 3:
+						steps.Go(func() { ask("POST", query, "1") })
+					case 4:
+						packets, reads := []string{"2probe", "5", "3", "41"}[:1+r.IntN(4)], r.IntN(20)
+						steps.Go(func() { s.tries(t.Context(), id, packets, reads) })
+					}
+				}
+				steps.Wait()
+			}
+		})
+	}
+	all.Wait()
+	stop()
+	s.inside(t, 0)
+	s.hold(t, drop, ada)
+	last := s.connects(t).join()
+	s.hold(t, drop, ada)
+	last.told(stockPacket(drop, 8, "reserved"))
+}
+
+// tries sends packets on a WebSocket of a session, reads some and hangs up.
+func (s *server) tries(ctx context.Context, id string, packets []string, reads int) {
+	conn, _, err := websocket.DefaultDialer.DialContext(ctx, "ws"+strings.TrimPrefix(s.url, "http")+"/socket.io/?EIO=4&transport=websocket&sid="+id, nil)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for _, p := range packets {
+		_ = conn.WriteMessage(websocket.TextMessage, []byte(p))
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+	for range reads {
+		if _, _, err := conn.ReadMessage(); err != nil {
+			return
+		}
+	}
+}
