@@ -268,19 +268,21 @@ func TestLiveBadClients(t *testing.T) {
 }
 
 // stalled is a client with a small window that has stopped reading.
-func (s *server) stalled(t *testing.T, path string) *websocket.Conn {
+func (s *server) stalled(t *testing.T) *websocket.Conn {
 	t.Helper()
-	conn, _, err := s.dial(t, "", nil, func(d *websocket.Dialer) {
-		d.NetDial = func(network, address string) (net.Conn, error) {
-			conn, err := net.Dial(network, address)
-			if err == nil {
-				err = conn.(*net.TCPConn).SetReadBuffer(32 << 10)
-			}
-			return conn, err
-		}
-	})
+	conn, _, err := s.dial(t, "", nil, smallWindow)
 	must(t, err)
 	return conn
+}
+
+func smallWindow(d *websocket.Dialer) {
+	d.NetDial = func(network, address string) (net.Conn, error) {
+		conn, err := net.Dial(network, address)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetReadBuffer(32 << 10)
+		}
+		return conn, err
+	}
 }
 
 // storm changes the drop until stop is called, by holds that are cancelled.
@@ -326,7 +328,7 @@ func TestLiveSlowClients(t *testing.T) {
 	drop := s.drop(t, fields{"total_stock": absent, "sizes": sizes})
 	ada := s.user(t, "ada")
 	good := s.watch(t, "")
-	paused, gone := s.stalled(t, "/ws"), s.stalled(t, "/ws")
+	paused, gone := s.stalled(t), s.stalled(t)
 	told := func() int { good.mu.Lock(); defer good.mu.Unlock(); return len(good.events) }
 
 	// Enough to fill the buffers between, and more.

@@ -166,9 +166,12 @@ type socketed struct {
 	id   string // of a session that began by it
 }
 
-func (s *server) upgraded(t *testing.T, query string) *socketed {
+func (s *server) upgraded(t *testing.T, query string, options ...func(*websocket.Dialer)) *socketed {
 	t.Helper()
-	d := websocket.Dialer{HandshakeTimeout: 10 * time.Second}
+	d := &websocket.Dialer{HandshakeTimeout: 10 * time.Second}
+	for _, option := range options {
+		option(d)
+	}
 	conn, res, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+"/socket.io/?EIO=4&transport=websocket"+query, nil)
 	if err != nil {
 		t.Fatal(err, res)
@@ -178,9 +181,9 @@ func (s *server) upgraded(t *testing.T, query string) *socketed {
 }
 
 // connects begins a session by a WebSocket.
-func (s *server) connects(t *testing.T) *socketed {
+func (s *server) connects(t *testing.T, options ...func(*websocket.Dialer)) *socketed {
 	t.Helper()
-	w := s.upgraded(t, "")
+	w := s.upgraded(t, "", options...)
 	w.id = isOpened(t, w.next()).SID
 	return w
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	fastws "github.com/fasthttp/websocket" // whose errors the other does not pass on as its own
 	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
 	"golang.org/x/time/rate"
@@ -143,7 +144,7 @@ func (l *line) read(take func(kind int, packet []byte) error) {
 		switch {
 		case errors.As(err, &why):
 			l.farewell(why)
-		case errors.Is(err, websocket.ErrReadLimit):
+		case errors.Is(err, fastws.ErrReadLimit):
 			l.part("too_big", nil, parting) // the library has said so
 		case errors.Is(err, os.ErrDeadlineExceeded) && !l.parted.Load():
 			l.hub.metrics.closed.WithLabelValues("silent").Inc()
