@@ -275,11 +275,14 @@ func (s *server) stalled(t *testing.T) *websocket.Conn {
 	return conn
 }
 
-func smallWindow(d *websocket.Dialer) {
-	d.NetDial = func(network, address string) (net.Conn, error) {
+func smallWindow(d *websocket.Dialer) { d.NetDial = window(4 << 10) }
+
+// window dials with a kernel's buffer for what is not read yet.
+func window(bytes int) func(network, address string) (net.Conn, error) {
+	return func(network, address string) (net.Conn, error) {
 		conn, err := net.Dial(network, address)
 		if err == nil {
-			err = conn.(*net.TCPConn).SetReadBuffer(32 << 10)
+			err = conn.(*net.TCPConn).SetReadBuffer(bytes)
 		}
 		return conn, err
 	}
@@ -314,42 +317,43 @@ func (s *server) storm(t *testing.T, e *engine.Engine, drop, user int64) (stop f
 	return stop
 }
 
-// TestLiveSlowClients has clients stop reading: one that reads again in time is
-// told the newest state, skipping what it missed; one that does not is closed.
-func TestLiveSlowClients(t *testing.T) {
-	t.Parallel()
-	s := newServer(t, feed(func(c *live.Config) {
-		c.Every, c.WriteTimeout, c.PingEvery = time.Millisecond, 3*time.Second, time.Hour
-	}))
-	sizes := make([]fields, engine.MaxSizes) // for frames that fill the buffers soon
+// filler is a drop with many sizes, whose frames fill the buffers soon, and a
+// way to have so many frames told of it.
+func (s *server) filler(t *testing.T, ada int64, good *watching) (drop int64, fill func(rounds int)) {
+	t.Helper()
+	sizes := make([]fields, engine.MaxSizes)
 	for i := range sizes {
 		sizes[i] = fields{"size": fmt.Sprintf("a long name of size %d", i), "stock": 100}
 	}
-	drop := s.drop(t, fields{"total_stock": absent, "sizes": sizes})
-	ada := s.user(t, "ada")
-	good := s.watch(t, "")
-	paused, gone := s.stalled(t), s.stalled(t)
-	told := func() int { good.mu.Lock(); defer good.mu.Unlock(); return len(good.events) }
-
-	// Enough to fill the buffers between, and more.
-	fill := func(rounds int) {
-		from := told()
-		for i := 0; told() < from+rounds; i++ {
+	drop = s.drop(t, fields{"total_stock": absent, "sizes": sizes})
+	return drop, func(rounds int) {
+		from := len(good.all())
+		for i := 0; len(good.all()) < from+rounds; i++ {
 			r, err := s.engine.Reserve(t.Context(), engine.ReserveRequest{Drop: drop, User: ada, Size: fmt.Sprintf("a long name of size %d", i%engine.MaxSizes)})
 			must(t, err)
 			_, err = s.engine.Cancel(t.Context(), r.ID)
 			must(t, err)
 		}
 	}
+}
+
+// TestLiveSlowClient has a client stop reading for a while: then it is told the
+// newest state, and not all it missed.
+func TestLiveSlowClient(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, feed(func(c *live.Config) { c.Every, c.WriteTimeout, c.PingEvery = time.Millisecond, time.Hour, time.Hour }))
+	ada, good := s.user(t, "ada"), s.watch(t, "")
+	drop, fill := s.filler(t, ada, good)
+	slow := s.stalled(t)
 	fill(100)
 	last := s.post(t, "/api/drops/reserve", fields{"dropId": drop, "userId": ada, "size": "a long name of size 0"}).want(t, 201)
 	good.shows(drop, 64*100-1, 1, 0)
 
 	var seen stock
 	frames, version := 0, int64(0)
-	must(t, paused.SetReadDeadline(time.Now().Add(10*time.Second)))
+	must(t, slow.SetReadDeadline(time.Now().Add(time.Minute)))
 	for seen.Held != 1 || seen.Version != good.last(drop).Version {
-		_, frame, err := paused.ReadMessage()
+		_, frame, err := slow.ReadMessage()
 		must(t, err)
 		var e event
 		must(t, json.Unmarshal(frame, &e))
@@ -366,8 +370,21 @@ func TestLiveSlowClients(t *testing.T) {
 		t.Errorf("the slow client was told all of %d frames", frames)
 	}
 	s.cancel(t, last.int(t, "id")).want(t, 200)
+	good.shows(drop, 64*100, 0, 0)
+}
 
-	// The other one does not read: it is closed, and told why if it reads at last.
+// TestLiveStuckClient has a client stop reading for good: it is closed, and told
+// why if it reads at last; the others do not notice.
+func TestLiveStuckClient(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, feed(func(c *live.Config) {
+		c.Every, c.WriteTimeout, c.PingEvery = time.Millisecond, 5*time.Second, time.Hour
+	}))
+	ada, good := s.user(t, "ada"), s.watch(t, "")
+	drop, fill := s.filler(t, ada, good)
+	stuck, _, err := s.dial(t, "", nil, func(d *websocket.Dialer) { d.NetDial = window(32 << 10) }) // which is soon read
+	must(t, err)
+	fill(150)
 	closed := func() float64 {
 		for line := range strings.Lines(string(s.get(t, "/metrics").raw)) {
 			var n float64
@@ -377,16 +394,15 @@ func TestLiveSlowClients(t *testing.T) {
 		}
 		return 0
 	}
-	harness.Eventually(t, 10*time.Second, func() error {
+	harness.Eventually(t, 30*time.Second, func() error {
 		if closed() == 0 {
-			return fmt.Errorf("a client that does not read is kept")
+			return errors.New("a client that does not read is kept")
 		}
 		return nil
 	})
-	must(t, gone.SetReadDeadline(time.Now().Add(10*time.Second)))
-	var err error
+	must(t, stuck.SetReadDeadline(time.Now().Add(30*time.Second)))
 	for err == nil {
-		_, _, err = gone.ReadMessage()
+		_, _, err = stuck.ReadMessage()
 	}
 	if !websocket.IsCloseError(err, 4008) {
 		t.Errorf("it ended with %v, want 4008", err)

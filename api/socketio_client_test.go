@@ -131,6 +131,23 @@ func (p *poller) pending() <-chan string {
 	return answers
 }
 
+// tries has the session try a WebSocket, up to where it is only to be said to go
+// over. One at a time may, so it waits until the server has done with the last.
+func (p *poller) tries() (w *socketed) {
+	p.t.Helper()
+	harness.Eventually(p.t, 10*time.Second, func() error {
+		w = p.s.upgraded(p.t, "&sid="+p.id)
+		w.say("2probe")
+		must(p.t, w.conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+		_, packet, err := w.conn.ReadMessage()
+		if err == nil && string(packet) != "3probe" {
+			p.t.Fatalf("the probe is answered %q", packet)
+		}
+		return err
+	})
+	return w
+}
+
 // isAnswered checks what a pending poll is answered.
 func isAnswered(t *testing.T, answers <-chan string, packet string) {
 	t.Helper()
@@ -166,17 +183,14 @@ type socketed struct {
 	id   string // of a session that began by it
 }
 
+const overSocket = "/socket.io/?EIO=4&transport=websocket"
+
 func (s *server) upgraded(t *testing.T, query string, options ...func(*websocket.Dialer)) *socketed {
 	t.Helper()
-	d := &websocket.Dialer{HandshakeTimeout: 10 * time.Second}
-	for _, option := range options {
-		option(d)
-	}
-	conn, res, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+"/socket.io/?EIO=4&transport=websocket"+query, nil)
+	conn, r, err := s.dialAt(t, overSocket+query, nil, options...)
 	if err != nil {
-		t.Fatal(err, res)
+		t.Fatal(err, r.status)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
 	return &socketed{t: t, conn: conn}
 }
 

@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,30 +145,21 @@ func (c *counting) until(t *testing.T, what string, satisfied func() bool) {
 	})
 }
 
-// TestSocketIOSlowClients has clients stop reading: one that reads again in time
-// is told the newest stock and not all it missed, as nothing is kept for it; one
-// that does not is closed.
-func TestSocketIOSlowClients(t *testing.T) {
-	t.Parallel()
-	s := newServer(t, feed(func(c *live.Config) {
-		c.Every, c.WriteTimeout, c.PingEvery = time.Millisecond, 10*time.Second, time.Hour
-	}))
-	const enough = 6_000 // packets, to fill the buffers between
-	ada := s.user(t, "ada")
-	drops := make([]int64, 64)
-	for i := range drops {
-		drops[i] = s.drop(t, fields{"total_stock": 1000})
-	}
-	good := s.counts(t)
-	paused, gone := s.connects(t, smallWindow).join(), s.connects(t, smallWindow).join()
-	var storm sync.WaitGroup
-	for some := range slices.Chunk(drops, 4) {
-		storm.Go(func() {
-			for good.toldSoFar() < enough {
+// rush changes all drops, by holds that are cancelled, until it may end.
+func (s *server) rush(t *testing.T, drops []int64, user int64, over func() bool) {
+	t.Helper()
+	var workers sync.WaitGroup
+	deadline := time.Now().Add(2 * time.Minute)
+	for some := range slices.Chunk(drops, (len(drops)+7)/8) {
+		workers.Go(func() {
+			for !over() {
 				for _, drop := range some {
-					r, err := s.engine.Reserve(t.Context(), engine.ReserveRequest{Drop: drop, User: ada})
+					r, err := s.engine.Reserve(t.Context(), engine.ReserveRequest{Drop: drop, User: user})
 					if err == nil {
 						_, err = s.engine.Cancel(t.Context(), r.ID)
+					}
+					if err == nil && time.Now().After(deadline) {
+						err = errors.New("it does not end")
 					}
 					if err != nil {
 						t.Error(err)
@@ -178,7 +169,21 @@ func TestSocketIOSlowClients(t *testing.T) {
 			}
 		})
 	}
-	storm.Wait()
+	workers.Wait()
+}
+
+// TestSocketIOSlowClient has a client stop reading for a while: then it is told
+// the newest stock, and not all it missed, as nothing is kept for it.
+func TestSocketIOSlowClient(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, feed(func(c *live.Config) { c.Every, c.WriteTimeout, c.PingEvery = time.Millisecond, time.Hour, time.Hour }))
+	ada, drops := s.user(t, "ada"), make([]int64, 64)
+	for i := range drops {
+		drops[i] = s.drop(t, fields{"total_stock": 1000})
+	}
+	good, slow := s.counts(t), s.connects(t, smallWindow).join()
+	const enough = 6_000 // packets, to fill the buffers between
+	s.rush(t, drops, ada, func() bool { return good.toldSoFar() > enough })
 	for _, drop := range drops {
 		s.hold(t, drop, ada)
 	}
@@ -192,47 +197,57 @@ func TestSocketIOSlowClients(t *testing.T) {
 		return true
 	}
 	good.until(t, "end", func() bool { return newest(good.last) })
-
 	last := map[string]int{}
 	packets := 0
 	for !newest(last) {
 		packets++
-		last[paused.next()] = packets
+		last[slow.next()] = packets
 	}
-	if packets > good.told/2 {
+	if packets > good.told*3/4 {
 		t.Errorf("the slow client was told %d packets, the good one %d", packets, good.told)
 	}
 	if s.metric(t, "holdfast_live_skipped_rounds_total") == 0 {
 		t.Error("no rounds were skipped")
 	}
+	s.cancel(t, s.hold(t, drops[0], ada)).want(t, 200)
+	slow.told(stockPacket(drops[0], 999, "cancelled"))
+}
 
-	harness.Eventually(t, 30*time.Second, func() error {
+// TestSocketIOStuckClient has a client stop reading for good: it is closed.
+func TestSocketIOStuckClient(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, feed(func(c *live.Config) { c.Every, c.WriteTimeout, c.PingEvery = time.Millisecond, 5*time.Second, time.Hour }))
+	ada, drops := s.user(t, "ada"), make([]int64, 64)
+	for i := range drops {
+		drops[i] = s.drop(t, nil)
+	}
+	stuck := s.connects(t, smallWindow).join()
+	var closed atomic.Bool
+	var rush sync.WaitGroup
+	rush.Go(func() { s.rush(t, drops, ada, closed.Load) })
+	harness.Eventually(t, time.Minute, func() error {
 		if s.metric(t, `holdfast_live_closed_total{reason="slow"}`) != 1 {
 			return errors.New("a client that does not read is kept")
 		}
 		return nil
 	})
-	gone.closes(4008)
-	s.inside(t, 2)
-	s.cancel(t, s.hold(t, drops[0], ada)).want(t, 200)
-	paused.told(stockPacket(drops[0], 999, "cancelled"))
+	closed.Store(true)
+	rush.Wait()
+	stuck.closes(4008)
+	s.inside(t, 0)
 }
 
+// TestSocketIOShutdown has clients in every state when the server stops: each is
+// told or finds out, and none holds it up.
 func TestSocketIOShutdown(t *testing.T) {
-	t.Parallel()
 	var w, trial *socketed
-	var p *poller
 	var answer <-chan string
 	t.Run("serve", func(inner *testing.T) { // whose end is the server's
 		s := newServer(inner)
 		w = s.connects(t).join()
 		s.polls(t).join() // is between two polls
-		tries := s.polls(t).join()
-		trial = s.upgraded(t, "&sid="+tries.id)
-		trial.say("2probe")
-		trial.next()
-		p = s.polls(t).join()
-		answer = p.pending()
+		trial = s.polls(t).join().tries()
+		answer = s.polls(t).join().pending()
 	})
 	w.closes(1001)
 	isAnswered(t, answer, "1")
@@ -263,7 +278,7 @@ func TestSocketIOChurn(t *testing.T) {
 			return ""
 		}
 		defer res.Body.Close()
-		if res.StatusCode != 200 && res.StatusCode != 400 {
+		if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s %s is answered %d", method, query, res.StatusCode)
 		}
 		raw, _ := io.ReadAll(res.Body)
@@ -291,7 +306,7 @@ func TestSocketIOChurn(t *testing.T) {
 						steps.Go(func() { ask("POST", query, "1") })
 					case 4:
 						packets, reads := []string{"2probe", "5", "3", "41"}[:1+r.IntN(4)], r.IntN(20)
-						steps.Go(func() { s.tries(t.Context(), id, packets, reads) })
+						steps.Go(func() { s.tries(t, id, packets, reads) })
 					}
 				}
 				steps.Wait()
@@ -308,8 +323,9 @@ func TestSocketIOChurn(t *testing.T) {
 }
 
 // tries sends packets on a WebSocket of a session, reads some and hangs up.
-func (s *server) tries(ctx context.Context, id string, packets []string, reads int) {
-	conn, _, err := websocket.DefaultDialer.DialContext(ctx, "ws"+strings.TrimPrefix(s.url, "http")+"/socket.io/?EIO=4&transport=websocket&sid="+id, nil)
+func (s *server) tries(t *testing.T, id string, packets []string, reads int) {
+	t.Helper()
+	conn, _, err := s.dialAt(t, overSocket+"&sid="+id, nil)
 	if err != nil {
 		return
 	}

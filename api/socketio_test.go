@@ -125,12 +125,8 @@ func TestSocketIOUpgrade(t *testing.T) {
 
 	// A poll under way is answered once both ways are proved.
 	answer := p.pending()
-	w = s.upgraded(t, "&sid="+p.id)
+	w = p.tries()
 	s.upgraded(t, "&sid="+p.id).closes(0) // one at a time
-	w.say("2probe")
-	if got := w.next(); got != "3probe" {
-		t.Fatalf("the probe is answered %q", got)
-	}
 	isAnswered(t, answer, "6")
 	w.say("5")
 	id := s.hold(t, drop, ada)
@@ -194,12 +190,11 @@ func TestSocketIORefusals(t *testing.T) {
 			s.engineIO(t, method, query, "", "Origin", "https://evil.example").refused(t, 403, "forbidden_origin", "Origin is not allowed")
 		}
 	}
-	_, res, err := websocket.DefaultDialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+"/socket.io/?EIO=4&transport=websocket",
-		http.Header{"Origin": {"https://evil.example"}})
-	if err == nil || res == nil || res.StatusCode != 403 {
-		t.Errorf("a WebSocket of another origin: %v, %v", res, err)
+	_, r, err := s.dialAt(t, overSocket, http.Header{"Origin": {"https://evil.example"}})
+	if err == nil || r.status != http.StatusForbidden {
+		t.Errorf("a WebSocket of another origin: %v, %d", err, r.status)
 	}
-	r := s.engineIO(t, "GET", polling, "", "Origin", "https://shop.example").want(t, 200)
+	r = s.engineIO(t, "GET", polling, "", "Origin", "https://shop.example").want(t, 200)
 	if r.header.Get("Access-Control-Allow-Origin") != "https://shop.example" {
 		t.Errorf("headers %v", r.header)
 	}
@@ -214,9 +209,8 @@ func TestSocketIOLimits(t *testing.T) {
 	s.connects(t)
 	const tooMany = "Too many live connections from this address"
 	s.engineIO(t, "GET", polling, "").refused(t, 429, "too_many_sockets", tooMany)
-	_, res, err := s.dial(t, "", nil)
-	if err == nil || res.status != 429 {
-		t.Errorf("a WebSocket beside them: %v, %v", res, err)
+	if _, r, err := s.dial(t, "", nil); err == nil || r.status != http.StatusTooManyRequests {
+		t.Errorf("a WebSocket beside them: %v, %d", err, r.status)
 	}
 	p.post("1").want(t, 200) // makes room
 	s.watch(t, "")
@@ -264,9 +258,7 @@ func TestSocketIOPlacesReturn(t *testing.T) {
 	_ = conn.Close()
 	// One whose upgrade gets stuck, and that sends pings all the while.
 	stuck := s.polls(t).join()
-	w := s.upgraded(t, "&sid="+stuck.id)
-	w.say("2probe")
-	w.next()
+	w := stuck.tries()
 	harness.Eventually(t, 10*time.Second, func() error {
 		if err := w.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second)); err == nil {
 			return fmt.Errorf("a stuck upgrade is kept")

@@ -56,15 +56,20 @@ type stock struct {
 	} `json:"sizes"`
 }
 
-// dial opens a WebSocket without reading from it, and gives the handshake's
-// answer, where there was one.
+// dial opens a WebSocket of /ws without reading from it, and gives the
+// handshake's answer, where there was one.
 func (s *server) dial(t *testing.T, query string, header http.Header, options ...func(*websocket.Dialer)) (*websocket.Conn, reply, error) {
+	t.Helper()
+	return s.dialAt(t, "/ws"+query, header, options...)
+}
+
+func (s *server) dialAt(t *testing.T, path string, header http.Header, options ...func(*websocket.Dialer)) (*websocket.Conn, reply, error) {
 	t.Helper()
 	d := &websocket.Dialer{HandshakeTimeout: 10 * time.Second}
 	for _, option := range options {
 		option(d)
 	}
-	conn, res, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+"/ws"+query, header)
+	conn, res, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+path, header)
 	var r reply
 	if res != nil {
 		r.status, r.header = res.StatusCode, res.Header
