@@ -32,6 +32,20 @@ func (l lingeringListener) Accept() (net.Conn, error) {
 type lingeringConn struct {
 	net.Conn
 	linger atomic.Bool
+	onRead func(bytes int) error
+}
+
+// OnRead has every read report how many bytes came, and fail with what f
+// returns. It is called before whoever reads, by the same goroutine.
+func (c *lingeringConn) OnRead(f func(bytes int) error) { c.onRead = f }
+
+// Read reads what has come.
+func (c *lingeringConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil && c.onRead != nil {
+		err = c.onRead(n)
+	}
+	return n, err
 }
 
 // linger has the connection closed only when the client has done so.

@@ -137,7 +137,9 @@ func (p *poller) tries() (w *socketed) {
 	p.t.Helper()
 	harness.Eventually(p.t, 10*time.Second, func() error {
 		w = p.s.upgraded(p.t, "&sid="+p.id)
-		w.say("2probe")
+		if err := w.conn.WriteMessage(websocket.TextMessage, []byte("2probe")); err != nil {
+			return err
+		}
 		must(p.t, w.conn.SetReadDeadline(time.Now().Add(10*time.Second)))
 		_, packet, err := w.conn.ReadMessage()
 		if err == nil && string(packet) != "3probe" {
@@ -233,7 +235,9 @@ func (w *socketed) join() *socketed {
 	return w
 }
 
-// closes waits for the end and checks its code; 0: without a close frame.
+// closes waits for the end and checks its code: cut is one without a close frame.
+const cut = websocket.CloseAbnormalClosure
+
 func (w *socketed) closes(code int) {
 	w.t.Helper()
 	must(w.t, w.conn.SetReadDeadline(time.Now().Add(10*time.Second)))
@@ -241,8 +245,14 @@ func (w *socketed) closes(code int) {
 	for err == nil {
 		_, _, err = w.conn.ReadMessage()
 	}
-	closed := (*websocket.CloseError)(nil)
-	if !errors.As(err, &closed) || closed.Code != code && (code != 0 || closed.Code != websocket.CloseAbnormalClosure) {
+	got := cut
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		w.t.Fatalf("it does not end with %d", code)
+	}
+	if closed := (*websocket.CloseError)(nil); errors.As(err, &closed) {
+		got = closed.Code
+	}
+	if got != code {
 		w.t.Errorf("it ended with %v, want %d", err, code)
 	}
 }

@@ -34,7 +34,7 @@ func TestSocketIOBadClients(t *testing.T) {
 	most := s.connects(t).join()
 	most.say("4" + strings.Repeat("x", 16<<10-1))
 	most.say("41")
-	most.closes(0)
+	most.closes(cut)
 	for name, send := range map[string]func(*websocket.Conn) error{
 		"pongs":  func(c *websocket.Conn) error { return c.WriteMessage(websocket.TextMessage, []byte("3")) },
 		"events": func(c *websocket.Conn) error { return c.WriteMessage(websocket.TextMessage, []byte("42")) },
@@ -216,7 +216,9 @@ func TestSocketIOSlowClient(t *testing.T) {
 // TestSocketIOStuckClient has a client stop reading for good: it is closed.
 func TestSocketIOStuckClient(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, feed(func(c *live.Config) { c.Every, c.WriteTimeout, c.PingEvery = time.Millisecond, 5*time.Second, time.Hour }))
+	s := newServer(t, feed(func(c *live.Config) {
+		c.Every, c.WriteTimeout, c.PingEvery = time.Millisecond, 5*time.Second, time.Hour
+	}))
 	ada, drops := s.user(t, "ada"), make([]int64, 64)
 	for i := range drops {
 		drops[i] = s.drop(t, nil)
@@ -251,7 +253,7 @@ func TestSocketIOShutdown(t *testing.T) {
 	})
 	w.closes(1001)
 	isAnswered(t, answer, "1")
-	trial.closes(0)
+	trial.closes(cut)
 }
 
 // TestSocketIOChurn has many clients come, go over, and leave in disorder while

@@ -93,14 +93,14 @@ func TestSocketIOWebSocket(t *testing.T) {
 		t.Errorf("pong %q", data)
 	}
 	// Its id lets nobody else in: no second WebSocket, no poll, no post.
-	s.upgraded(t, "&sid="+w.id).closes(0)
+	s.upgraded(t, "&sid="+w.id).closes(cut)
 	p := &poller{t: t, s: s, id: w.id}
 	p.post("1").want(t, 400)
 	s.engineIO(t, http.MethodGet, p.query(), "").want(t, 400)
 	s.hold(t, drop, ada)
 	w.told(stockPacket(drop, 8, "reserved"))
 	w.say("41")
-	w.closes(0)
+	w.closes(cut)
 	s.inside(t, 0)
 }
 
@@ -116,7 +116,7 @@ func TestSocketIOUpgrade(t *testing.T) {
 	for _, first := range []string{"5", "2", "40"} {
 		w := s.upgraded(t, "&sid="+p.id)
 		w.say(first)
-		w.closes(0)
+		w.closes(cut)
 	}
 	w := s.upgraded(t, "&sid="+p.id)
 	_ = w.conn.Close()
@@ -126,14 +126,14 @@ func TestSocketIOUpgrade(t *testing.T) {
 	// A poll under way is answered once both ways are proved.
 	answer := p.pending()
 	w = p.tries()
-	s.upgraded(t, "&sid="+p.id).closes(0) // one at a time
+	s.upgraded(t, "&sid="+p.id).closes(cut) // one at a time
 	isAnswered(t, answer, "6")
 	w.say("5")
 	id := s.hold(t, drop, ada)
 	w.told(stockPacket(drop, 7, "reserved"))
 	p.post("3").want(t, 400)
 	s.engineIO(t, http.MethodGet, p.query(), "").want(t, 400)
-	s.upgraded(t, "&sid="+p.id).closes(0)
+	s.upgraded(t, "&sid="+p.id).closes(cut)
 	s.cancel(t, id).want(t, 200)
 	w.told(stockPacket(drop, 8, "cancelled"))
 	s.inside(t, 1)
@@ -144,7 +144,7 @@ func TestSocketIOUpgrade(t *testing.T) {
 	w = s.upgraded(t, "&sid="+p.id)
 	w.say("2probe")
 	w.say("5")
-	w.closes(0)
+	w.closes(cut)
 	s.hold(t, drop, ada)
 	last := stockPacket(drop, 7, "reserved")
 	if got := <-answer; !strings.Contains(got, last) {
@@ -251,9 +251,9 @@ func TestSocketIOPlacesReturn(t *testing.T) {
 	// One that no longer polls.
 	absent := s.polls(t).join()
 	// One whose poll is cut off.
-	cut := s.polls(t).join()
+	hasty := s.polls(t).join()
 	conn := s.raw(t)
-	_, err := fmt.Fprintf(conn, "GET /socket.io/?%s HTTP/1.1\r\nHost: x\r\n\r\n", cut.query())
+	_, err := fmt.Fprintf(conn, "GET /socket.io/?%s HTTP/1.1\r\nHost: x\r\n\r\n", hasty.query())
 	must(t, err)
 	_ = conn.Close()
 	// One whose upgrade gets stuck, and that sends pings all the while.
@@ -268,10 +268,10 @@ func TestSocketIOPlacesReturn(t *testing.T) {
 	// One that goes silent.
 	silent := s.connects(t).join()
 	s.inside(t, 0)
-	for _, p := range []*poller{idle, absent, cut, stuck} {
+	for _, p := range []*poller{idle, absent, hasty, stuck} {
 		p.post("3").want(t, 400)
 	}
-	silent.closes(0)
+	silent.closes(cut)
 	for _, reason := range []string{"unjoined", "absent", "silent"} {
 		if s.metric(t, fmt.Sprintf("holdfast_live_closed_total{reason=%q}", reason)) == 0 {
 			t.Errorf("none counts as %s", reason)

@@ -40,6 +40,7 @@ type entry struct {
 	known   bool // the stock has been read, so that all sizes are there
 	row     *persist.Drop
 	since   time.Time // when the board first had it
+	gap     time.Time // when events were found missing; zero once the stock was read
 
 	// Not told yet:
 	stockChanged, rowChanged bool
@@ -121,6 +122,9 @@ func (b *board) hear(ev engine.Event, now time.Time) {
 	}
 	if ev.Version > e.stock.Version+1 {
 		b.stale[ev.Drop] = true // those between were lost
+		if e.gap.IsZero() {
+			e.gap = now
+		}
 	}
 	e.stock.Version = ev.Version
 	for _, c := range ev.Sizes {
@@ -181,9 +185,11 @@ func (b *board) read(drop int64, s *engine.Stock, since int64) {
 		return
 	}
 	if s == nil && e.row == nil {
-		delete(b.drops, drop) // nobody knows it
-		delete(b.dirty, drop)
+		b.forget(drop) // nobody knows it
 		return
+	}
+	if !b.stale[drop] {
+		e.gap = time.Time{}
 	}
 	if s == nil {
 		s = lost(*e.row)
@@ -215,7 +221,7 @@ func (b *board) read(drop int64, s *engine.Stock, since int64) {
 func lost(row persist.Drop) *engine.Stock {
 	s := &engine.Stock{Drop: row.ID, State: engine.StatePaused, Start: row.Start, End: row.End, Hold: row.Hold, Limit: row.Limit}
 	for _, size := range row.Sizes {
-		s.Sizes = append(s.Sizes, engine.SizeCount{Size: size.Size, Sold: size.Sold})
+		s.Sizes = append(s.Sizes, engine.SizeCount{Size: size.Size, Total: size.Stock, Sold: size.Sold})
 	}
 	sum(s)
 	return s
@@ -255,25 +261,37 @@ func sameRow(a, b persist.Drop) bool {
 
 // trim forgets the drops below an id.
 func (b *board) trim(least int64) {
-	for drop, e := range b.drops {
+	for drop := range b.drops {
 		if drop < least {
-			delete(b.drops, drop)
-			delete(b.dirty, drop)
-			delete(b.sold, drop)
-			if e.place != nil {
-				b.told.Remove(e.place)
-			}
+			b.forget(drop)
 		}
 	}
 }
 
-// rowPatience is how long a new drop is kept back until its row was read, so
-// that drop_created is the first that is told of it.
-const rowPatience = time.Second
+func (b *board) forget(drop int64) {
+	if e := b.drops[drop]; e != nil && e.place != nil {
+		b.told.Remove(e.place)
+	}
+	delete(b.drops, drop)
+	delete(b.dirty, drop)
+	delete(b.stale, drop)
+	delete(b.sold, drop)
+}
 
-// tellable says whether enough is known of the drop to tell of it.
+// keepBack is how long a drop is kept back of which too little is known: a new
+// one until its row was read, so that drop_created is the first that is told of
+// it; one with a gap until its stock was read, as some sizes are older than its
+// version says.
+const keepBack = time.Second
+
+// shown says whether enough is known of the drop to show it.
+func (e *entry) shown() bool {
+	return e.known && (e.row != nil || time.Since(e.since) > keepBack)
+}
+
+// tellable says whether its state is of one moment, too.
 func (e *entry) tellable() bool {
-	return e.known && (e.row != nil || time.Since(e.since) > rowPatience)
+	return e.shown() && (e.gap.IsZero() || time.Since(e.gap) > keepBack)
 }
 
 // over says whether nothing can change any more for buyers.

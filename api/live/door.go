@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -89,7 +90,7 @@ func network(address string) netip.Prefix {
 // host for the hosts below it, or * for all). A client that is no browser
 // sends no origin and is let in.
 func Allowed(origin, host string, allowed []string) bool {
-	if origin == "" {
+	if origin == "" || slices.Contains(allowed, "*") {
 		return true
 	}
 	u, err := url.Parse(origin)
@@ -102,7 +103,7 @@ func Allowed(origin, host string, allowed []string) bool {
 	for _, a := range allowed {
 		scheme, domain, below := strings.Cut(a, "://*.")
 		switch {
-		case a == "*", strings.EqualFold(a, origin):
+		case strings.EqualFold(a, origin):
 			return true
 		case below && strings.EqualFold(u.Scheme, scheme) && strings.HasSuffix(strings.ToLower(u.Host), "."+strings.ToLower(domain)):
 			return true

@@ -95,13 +95,14 @@ type Hub struct {
 	gate    gate
 	clock   clock
 
-	news    chan struct{} // something is dirty
-	toRead  chan struct{} // something is stale
-	toList  chan struct{} // something was sold or is new
-	resync  atomic.Bool   // everything is stale
-	listed  atomic.Bool   // the catalogue was read, or Postgres is away
-	loaded  chan struct{} // closed when the board was filled the first time
-	cancel  context.CancelFunc
+	news    chan struct{}   // something is dirty
+	toRead  chan struct{}   // something is stale
+	toList  chan struct{}   // something was sold or is new
+	resync  atomic.Bool     // everything is stale
+	listed  atomic.Bool     // the catalogue was read
+	loaded  chan struct{}   // closed when the board was filled the first time
+	life    context.Context // ends with Stop
+	end     context.CancelFunc
 	running sync.WaitGroup
 
 	stopping    chan struct{}  // closed by Stop, with mu held
@@ -121,6 +122,7 @@ func New(cfg Config) (*Hub, error) {
 		loaded: make(chan struct{}), stopping: make(chan struct{}), rung: make(chan struct{}),
 	}
 	close(h.rung)
+	h.life, h.end = context.WithCancel(context.Background())
 	h.metrics = newMetrics(cfg.Metrics, h.door)
 	h.current.Store(newRound(1)) // 0 is what a new watcher has seen
 	return h, nil
@@ -128,14 +130,17 @@ func New(cfg Config) (*Hub, error) {
 
 // Start begins to hear and tell, until Stop.
 func (h *Hub) Start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	h.cancel = cancel
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.isStopping() {
+		return
+	}
 	h.running.Go(func() {
-		h.cfg.Engine.Listen(ctx, engine.EventHandler{Event: h.hear, Resync: h.readAll})
+		h.cfg.Engine.Listen(h.life, engine.EventHandler{Event: h.hear, Resync: h.readAll})
 	})
-	h.running.Go(func() { h.keepStock(ctx) })
-	h.running.Go(func() { h.keepCatalogue(ctx) })
-	h.running.Go(func() { h.tell(ctx) })
+	h.running.Go(func() { h.keepStock(h.life) })
+	h.running.Go(func() { h.keepCatalogue(h.life) })
+	h.running.Go(func() { h.tell(h.life) })
 }
 
 // Stop closes every connection as going away and ends the hub. Connections
@@ -147,9 +152,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 	}
 	h.mu.Unlock()
 	h.sessions.end()
-	if h.cancel != nil {
-		h.cancel()
-	}
+	h.end()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -233,9 +236,7 @@ func (h *Hub) tell(ctx context.Context) {
 		if took, ok := last.tookLong(); ok {
 			h.metrics.roundTime.Observe(took.Seconds())
 		}
-		if r := h.nextRound(); r != nil {
-			h.publish(r)
-		}
+		h.nextRound()
 	}
 }
 
@@ -247,11 +248,13 @@ func (h *Hub) keptBack() <-chan time.Time {
 	if len(h.board.dirty) == 0 {
 		return nil
 	}
-	return time.After(rowPatience / 4)
+	return time.After(keepBack / 4)
 }
 
-// nextRound collects what is dirty; nil if nothing is that can be told.
-func (h *Hub) nextRound() *round {
+// nextRound tells what is dirty, as far as it can be told. The hub is locked
+// until the round is out: who comes in between must not be given a newer state
+// by a snapshot, and then the round.
+func (h *Hub) nextRound() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := newRound(h.current.Load().number + 1)
@@ -269,13 +272,13 @@ func (h *Hub) nextRound() *round {
 		h.board.turnedBack = false
 		h.restart.Store(r.number)
 	} else if len(r.news) == 0 {
-		return nil
+		return
 	}
 	if len(r.news) == 1 {
 		r.all = r.news[0].frames
 	}
 	h.snapshot = nil
-	return r
+	h.publish(r)
 }
 
 // newsOf encodes what is new of one drop and remembers it as told.

@@ -149,10 +149,6 @@ func (h *Hub) keepCatalogue(ctx context.Context) {
 const listPage = 1000
 
 func (h *Hub) listAll(ctx context.Context) error {
-	defer func() { // also where Postgres is away: what Redis tells is told
-		h.listed.Store(true)
-		ring(h.toRead)
-	}()
 	before := int64(0)
 	for n := 0; n < maxDrops; n += listPage {
 		rows, err := h.cfg.Store.ListDrops(ctx, persist.ListQuery{Limit: listPage, Before: before, Buyers: h.cfg.Buyers})
@@ -161,13 +157,16 @@ func (h *Hub) listAll(ctx context.Context) error {
 		}
 		h.list(rows)
 		if len(rows) < listPage {
-			return nil
+			before = 0
+			break
 		}
 		before = rows[len(rows)-1].ID
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.board.trim(before)
+	h.listed.Store(true)
+	ring(h.toRead)
 	return nil
 }
 

@@ -1,10 +1,12 @@
 package live
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +20,9 @@ const (
 	// What a client may send: it needs to send next to nothing.
 	clientFrames = 10 // a second
 	clientBurst  = 50
+	// And in bytes, as a multiple of what one frame may have: a message in
+	// endless empty parts would never be counted as one.
+	clientBytes = 4
 	// sendBuffer bounds what the kernel keeps for a client that does not read,
 	// so that it soon counts as slow and gets the newest state when it is back.
 	sendBuffer = 64 << 10
@@ -53,7 +58,11 @@ type line struct {
 	gone   chan struct{} // closed when nothing more is read
 	pongs  chan string   // a ping to be answered
 	parted atomic.Bool   // the end has begun from this side
-	trial  bool          // the deadline for reading stands
+
+	writing sync.Mutex
+	slow    bool // it held up the gate the last time, and does without it now
+
+	trial bool // the deadline for reading stands
 }
 
 // lines is a fiber handler that makes a WebSocket of a handshake and serves it.
@@ -77,6 +86,15 @@ func (h *Hub) newLine(ws *websocket.Conn, maxFrame int64, limit *rate.Limiter) *
 		hub: h, ws: ws, conn: ws.NetConn(), limit: limit,
 		gone: make(chan struct{}), pongs: make(chan string, 1),
 	}
+	if c, ok := l.below().(interface{ OnRead(f func(bytes int) error) }); ok {
+		budget := rate.NewLimiter(rate.Limit(maxFrame), clientBytes*int(maxFrame))
+		c.OnRead(func(bytes int) error {
+			if !budget.AllowN(time.Now(), bytes) {
+				return errFlood
+			}
+			return nil
+		})
+	}
 	ws.SetReadLimit(maxFrame)
 	ws.SetPongHandler(func(string) error { return l.heard() })
 	ws.SetPingHandler(func(data string) error {
@@ -92,15 +110,12 @@ func (h *Hub) newLine(ws *websocket.Conn, maxFrame int64, limit *rate.Limiter) *
 // serve has write tell the client what is new, and take take what the client
 // sends, until the connection has ended.
 func (l *line) serve(take func(kind int, packet []byte) error, write func()) {
-	// The connection below the library's and the server's own.
-	below, _ := l.conn.(interface{ UnsafeConn() net.Conn })
-	var tcp any
-	if below != nil {
-		tcp = below.UnsafeConn()
-	}
-	if tcp, ok := tcp.(interface{ SetWriteBuffer(bytes int) error }); ok {
+	if tcp, ok := l.below().(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer) // else it has the kernel's size
 	}
+	// A client that is stuck must not hold up the end of the hub.
+	stop := context.AfterFunc(l.hub.life, func() { _ = l.conn.SetWriteDeadline(time.Now().Add(parting)) })
+	defer stop()
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -109,11 +124,19 @@ func (l *line) serve(take func(kind int, packet []byte) error, write func()) {
 	defer func() {
 		close(l.gone)
 		<-written // the connection is somebody else's after the return
-		if tcp, ok := tcp.(interface{ Linger() }); ok && l.parted.Load() {
+		if tcp, ok := l.below().(interface{ Linger() }); ok && l.parted.Load() {
 			tcp.Linger() // else the client might see a reset, and not why
 		}
 	}()
 	l.read(take)
+}
+
+// below is the connection below the library's and the server's own.
+func (l *line) below() net.Conn {
+	if hijacked, ok := l.conn.(interface{ UnsafeConn() net.Conn }); ok {
+		return hijacked.UnsafeConn()
+	}
+	return l.conn
 }
 
 // heard notes a sign of life of the client.
@@ -160,6 +183,12 @@ func (l *line) farewell(why *farewellError) {
 // part ends the connection and tells the client why by these last frames, if
 // it takes them within the time.
 func (l *line) part(reason string, last []byte, within time.Duration) {
+	l.writing.Lock() // not into the middle of a frame
+	defer l.writing.Unlock()
+	l.partLocked(reason, last, within)
+}
+
+func (l *line) partLocked(reason string, last []byte, within time.Duration) {
 	l.hub.metrics.closed.WithLabelValues(reason).Inc()
 	l.parted.Store(true)
 	deadline := time.Now().Add(within)
@@ -170,16 +199,26 @@ func (l *line) part(reason string, last []byte, within time.Duration) {
 
 // send writes frames; false if the client did not take them.
 func (l *line) send(frames []byte) bool {
-	n, err := l.hub.gate.write(l.conn, frames)
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	started, n, err := time.Now(), 0, error(os.ErrDeadlineExceeded)
+	if !l.slow {
+		n, err = l.hub.gate.write(l.conn, frames)
+	}
+	within := l.hub.cfg.WriteTimeout
+	if l.hub.isStopping() {
+		within = parting
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		frames = frames[n:]
-		_ = l.conn.SetWriteDeadline(time.Now().Add(l.hub.cfg.WriteTimeout))
+		_ = l.conn.SetWriteDeadline(time.Now().Add(within))
 		n, err = l.conn.Write(frames)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		// Once more as long, for one that comes back to read why.
-		l.part("slow", slices.Concat(frames[n:], closeFrame(closeSlow, "too slow")), l.hub.cfg.WriteTimeout)
+		l.partLocked("slow", slices.Concat(frames[n:], closeFrame(closeSlow, "too slow")), within)
 	}
+	l.slow = time.Since(started) >= gateTime
 	return err == nil
 }
 

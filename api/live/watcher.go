@@ -120,21 +120,20 @@ func (w *watcher) snapshot() ([]byte, *round) {
 	r := h.current.Load()
 	w.seen = r.number
 	if w.drops != nil {
-		return h.encodeSnapshot(func(e *entry) bool { return w.drops[e.stock.Drop] }), r
+		return h.encodeSnapshot(maps.Keys(w.drops), func(*entry) bool { return true }), r
 	}
 	if h.snapshot == nil || time.Since(h.snapshotAt) > snapshotFresh {
 		now := h.clock.now()
-		h.snapshot = h.encodeSnapshot(func(e *entry) bool { return !e.over(now) })
+		h.snapshot = h.encodeSnapshot(maps.Keys(h.board.drops), func(e *entry) bool { return !e.over(now) })
 		h.snapshotAt = time.Now()
 	}
 	return h.snapshot, r
 }
 
-func (h *Hub) encodeSnapshot(which func(*entry) bool) []byte {
+func (h *Hub) encodeSnapshot(drops iter.Seq[int64], which func(*entry) bool) []byte {
 	data := snapshotData{ServerTime: stamp(h.clock.now()), Drops: []snapshotDrop{}}
-	ids := slices.Sorted(maps.Keys(h.board.drops))
-	for _, id := range slices.Backward(ids) {
-		if e := h.board.drops[id]; e.tellable() && which(e) {
+	for _, id := range slices.Backward(slices.Sorted(drops)) {
+		if e := h.board.drops[id]; e != nil && e.shown() && which(e) {
 			data.Drops = append(data.Drops, snapshotDrop{id, countsOf(e.stock)})
 		}
 	}
