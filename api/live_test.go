@@ -238,6 +238,16 @@ func TestLiveBadClients(t *testing.T) {
 	}
 	pings.closes(1008)
 
+	// A message in endless empty parts, none of which is a whole frame.
+	parts := s.watch(t, "")
+	_, _ = parts.conn.NetConn().Write([]byte{0x01, 0x80, 0, 0, 0, 0})
+	for range 10_000 {
+		if _, err := parts.conn.NetConn().Write([]byte{0x00, 0x80, 0, 0, 0, 0}); err != nil {
+			break
+		}
+	}
+	parts.closes(1008)
+
 	unmasked := s.watch(t, "")
 	_, _ = unmasked.conn.NetConn().Write([]byte{0x81, 0x01, 'x'})
 	unmasked.closes(1002)
@@ -419,8 +429,11 @@ func TestLiveAfterLostSubscription(t *testing.T) {
 	s := startServer(t, env, func(w *wiring) { w.redisURL = proxy.URL() })
 	direct := startServer(t, env)
 	drop := s.drop(t, fields{"total_stock": 1000})
-	other := s.drop(t, nil)
+	other := s.drop(t, fields{"total_stock": absent, "sizes": []fields{{"size": "42", "stock": 5}, {"size": "43", "stock": 5}}})
 	ada := direct.user(t, "ada")
+	holdOf := func(size string) {
+		direct.post(t, "/api/drops/reserve", fields{"dropId": other, "userId": ada, "size": size}).want(t, 201)
+	}
 	clients := make([]*watching, 30)
 	for i := range clients {
 		clients[i] = s.watch(t, "")
@@ -429,7 +442,7 @@ func TestLiveAfterLostSubscription(t *testing.T) {
 	clients[0].until(func() bool { return clients[0].drops[drop].Version > 20 })
 	proxy.Cut()
 	cut := time.Now()
-	direct.hold(t, other, ada) // is told by nobody
+	holdOf("42") // is told by nobody
 	harness.Eventually(t, 10*time.Second, func() error {
 		if time.Since(cut) < 3*time.Second {
 			return fmt.Errorf("not yet")
@@ -447,8 +460,32 @@ func TestLiveAfterLostSubscription(t *testing.T) {
 	if late := time.Since(restored); late > 2*time.Second {
 		t.Errorf("clients were right only %v after the line was back", late)
 	}
-	direct.hold(t, other, ada)
+	holdOf("43")
 	clients[0].shows(other, 8, 2, 0)
+}
+
+// TestLiveWithoutPostgres starts where Postgres does not answer: nobody is told
+// that there are no drops, and all is there once it does.
+func TestLiveWithoutPostgres(t *testing.T) {
+	t.Parallel()
+	env := harness.New(t)
+	before := startServer(t, env)
+	drop := before.drop(t, nil)
+	proxy := harness.NewProxy(t, env.DatabaseURL)
+	proxy.Cut()
+	s := startServer(t, env, func(w *wiring) { w.databaseURL, w.noWriter = proxy.URL(), true })
+	if _, r, err := s.dial(t, "", nil); err == nil || r.status != http.StatusServiceUnavailable {
+		t.Errorf("without the catalogue: %d, %v", r.status, err)
+	}
+	proxy.Restore()
+	harness.Eventually(t, 10*time.Second, func() error {
+		conn, _, err := s.dial(t, "", nil)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	})
+	s.watch(t, "").shows(drop, 10, 0, 0)
 }
 
 // TestLiveAfterLostData has Redis lose a drop: clients begin anew.

@@ -223,7 +223,7 @@ func TestSocketIOStuckClient(t *testing.T) {
 	for i := range drops {
 		drops[i] = s.drop(t, nil)
 	}
-	stuck := s.connects(t, smallWindow).join()
+	stuck := s.connects(t, func(d *websocket.Dialer) { d.NetDial = window(32 << 10) }).join() // which is soon read
 	var closed atomic.Bool
 	var rush sync.WaitGroup
 	rush.Go(func() { s.rush(t, drops, ada, closed.Load) })

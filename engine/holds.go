@@ -47,15 +47,22 @@ func (e *Engine) scanHolds(ctx context.Context, drop int64, from, to string, mos
 	key := e.keys.deadlines(e.keys.partition(drop))
 	prefix := strconv.FormatInt(drop, 10) + ":"
 	var holds []Reservation
+	offset := int64(0) // members at the score from that were seen already
 	for seen := 0; seen < holdsScan; {
-		page, err := e.redis.ZRangeByScore(ctx, key, &redis.ZRangeBy{
-			Min: from, Max: to, Offset: int64(seen), Count: holdsPage,
+		page, err := e.redis.ZRangeByScoreWithScores(ctx, key, &redis.ZRangeBy{
+			Min: from, Max: to, Offset: offset, Count: holdsPage,
 		}).Result()
 		if err != nil {
 			return nil, unavailable(err)
 		}
 		seen += len(page)
-		for _, member := range page {
+		for _, z := range page {
+			member, _ := z.Member.(string)
+			// By score and not by place, so that no page looks through those before.
+			if score := strconv.FormatFloat(z.Score, 'f', -1, 64); score != from {
+				from, offset = score, 0
+			}
+			offset++
 			if !strings.HasPrefix(member, prefix) {
 				continue
 			}

@@ -108,6 +108,44 @@ func TestBoardFindsGaps(t *testing.T) {
 	}
 }
 
+// TestBoardKeepsGapsBack has an event of one size lost: what is known then is of
+// two moments, and is not told until the stock was read.
+func TestBoardKeepsGapsBack(t *testing.T) {
+	b := newBoard()
+	b.list(persist.Drop{ID: 7})
+	tr := newTruth()
+	b.read(7, tr.read(), 0)
+	if !b.drops[7].tellable() {
+		t.Fatal("a drop that is known is kept back")
+	}
+	clear(b.stale)
+	b.hear(engine.Event{Drop: 7, Version: 3, Sizes: []engine.SizeCount{{Size: "S", Total: 1000, Available: 999, Held: 1}}}, time.Now())
+	if e := b.drops[7]; e.tellable() || !e.shown() {
+		t.Errorf("with a gap it is told: %v, shown: %v", e.tellable(), e.shown())
+	}
+	clear(b.stale) // it is being read
+	tr.stock.Version = 3
+	b.read(7, tr.read(), 3)
+	if !b.drops[7].tellable() {
+		t.Error("it is kept back after the gap was filled")
+	}
+	b.hear(engine.Event{Drop: 7, Version: 9}, time.Now().Add(-2*keepBack))
+	if !b.drops[7].tellable() {
+		t.Error("it is kept back for ever")
+	}
+}
+
+// TestBoardForgets has Redis and the catalogue not know a drop.
+func TestBoardForgets(t *testing.T) {
+	b := newBoard()
+	b.hear(engine.Event{Drop: 7, Version: 1, Purchases: []engine.Sale{{Reservation: 1, User: 1}}}, time.Now())
+	b.drops[7].place = b.told.PushBack(b.drops[7])
+	b.read(7, nil, 0)
+	if len(b.drops)+len(b.dirty)+len(b.stale)+len(b.sold)+b.told.Len() != 0 {
+		t.Errorf("something of it is left: %+v", b)
+	}
+}
+
 // TestBoardHearsOvertakenSales has a reading of the stock overtake the event of
 // a purchase, which is told all the same.
 func TestBoardHearsOvertakenSales(t *testing.T) {

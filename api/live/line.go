@@ -110,11 +110,13 @@ func (h *Hub) newLine(ws *websocket.Conn, maxFrame int64, limit *rate.Limiter) *
 // serve has write tell the client what is new, and take take what the client
 // sends, until the connection has ended.
 func (l *line) serve(take func(kind int, packet []byte) error, write func()) {
-	if tcp, ok := l.below().(interface{ SetWriteBuffer(bytes int) error }); ok {
+	below := l.below()
+	if tcp, ok := below.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer) // else it has the kernel's size
 	}
-	// A client that is stuck must not hold up the end of the hub.
-	stop := context.AfterFunc(l.hub.life, func() { _ = l.conn.SetWriteDeadline(time.Now().Add(parting)) })
+	// A client that is stuck must not hold up the end of the hub. This may come
+	// when l.conn is somebody else's already.
+	stop := context.AfterFunc(l.hub.life, func() { _ = below.SetWriteDeadline(time.Now().Add(parting)) })
 	defer stop()
 	written := make(chan struct{})
 	go func() {
@@ -124,7 +126,7 @@ func (l *line) serve(take func(kind int, packet []byte) error, write func()) {
 	defer func() {
 		close(l.gone)
 		<-written // the connection is somebody else's after the return
-		if tcp, ok := l.below().(interface{ Linger() }); ok && l.parted.Load() {
+		if tcp, ok := below.(interface{ Linger() }); ok && l.parted.Load() {
 			tcp.Linger() // else the client might see a reset, and not why
 		}
 	}()
@@ -206,12 +208,13 @@ func (l *line) send(frames []byte) bool {
 		n, err = l.hub.gate.write(l.conn, frames)
 	}
 	within := l.hub.cfg.WriteTimeout
-	if l.hub.isStopping() {
-		within = parting
-	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		frames = frames[n:]
 		_ = l.conn.SetWriteDeadline(time.Now().Add(within))
+		if l.hub.isStopping() { // asked after, or this would put off the end's own deadline
+			within = parting
+			_ = l.conn.SetWriteDeadline(time.Now().Add(within))
+		}
 		n, err = l.conn.Write(frames)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

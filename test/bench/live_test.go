@@ -108,8 +108,7 @@ func (f *fanOut) run() {
 	b := f.b
 	empty := f.memory()
 	idle := f.watch(f.open(10), 0)
-	settle()
-	perClient := (f.memory() - empty) / watching
+	perClient := (f.settled() - empty) / watching
 	idle.end()
 
 	series := func() []float64 { return make([]float64, 0, liveRounds) }
@@ -169,8 +168,22 @@ func (f *fanOut) run() {
 	}
 }
 
-// settle lets the server's memory come to rest before it is read.
-func settle() { time.Sleep(2 * time.Second) }
+// settled is the server's memory once it has come to rest.
+func (f *fanOut) settled() (memory int64) {
+	f.b.Helper()
+	harness.Eventually(f.b, 10*time.Second, func() error {
+		before := memory
+		for range 20 { // Eventually looks again too soon
+			memory = max(memory, f.memory())
+			time.Sleep(20 * time.Millisecond)
+		}
+		if memory-before > 1<<20 {
+			return fmt.Errorf("the server's memory grows: %d after %d", memory, before)
+		}
+		return nil
+	})
+	return memory
+}
 
 // open creates a drop through the API.
 func (f *fanOut) open(units int) int64 {
@@ -209,7 +222,12 @@ func (f *fanOut) sell(drop int64) soldOut {
 	var commits []int64
 	listening.Go(func() {
 		f.engine.Listen(ctx, engine.EventHandler{
-			Resync: func() { subscribed <- struct{}{} },
+			Resync: func() {
+				select {
+				case subscribed <- struct{}{}:
+				default: // the first is waited for
+				}
+			},
 			Event: func(ev engine.Event) {
 				if ev.Drop != drop {
 					return

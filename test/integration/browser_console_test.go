@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,9 +50,10 @@ func TestBrowserConsole(t *testing.T) {
 	before := points()
 	people := d.people(t, 20)
 	ending := make(chan struct{})
-	stormed := make(chan struct{})
-	go func() {
-		defer close(stormed)
+	var storm sync.WaitGroup
+	stop := sync.OnceFunc(func() { close(ending); storm.Wait() })
+	t.Cleanup(stop)
+	storm.Go(func() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for i := 0; ; i++ {
@@ -69,7 +71,7 @@ func TestBrowserConsole(t *testing.T) {
 				return
 			}
 		}
-	}()
+	})
 	harness.Eventually(t, later, func() error {
 		if after := points(); after <= before+3 {
 			return fmt.Errorf("the chart has %d points, had %d", after, before)
@@ -79,8 +81,7 @@ func TestBrowserConsole(t *testing.T) {
 	console.reads(later, tid("", "figure-reservations"), "a rate", func(text string) bool { return text != "" && text != "–" && text[0] != '0' })
 	console.reads(later, tid("", "hold-row"), "a hold", func(text string) bool { return text != "" })
 	console.picture("console")
-	close(ending)
-	<-stormed
+	stop()
 	want := s.drop(id)
 	console.shows(later, tid("", "figure-sold"), strconv.Itoa(want.Sold))
 	console.shows(later, tid("", "figure-held"), strconv.Itoa(want.Held))

@@ -95,7 +95,8 @@ export class Buying {
       this.#settle(await this.#insist(call, { until: performance.now() + RESERVE_FOR }));
     } catch (error) {
       const stopped = this.#stop.signal.aborted;
-      if (!stopped && !isOpen(error)) this.#intent = null;
+      if (stopped) this.#intent = { ...intent, at: 0 }; // a reload does not take it up, a press does
+      else if (!isOpen(error)) this.#intent = null;
       this.#end({ code: stopped ? "stopped" : isOpen(error) ? "no_answer" : error.code, size, field: error.field });
     }
   }

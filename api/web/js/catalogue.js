@@ -59,7 +59,8 @@ export class Catalogue {
       if (this.#early.has(counts.dropId)) this.#early.set(counts.dropId, counts);
       return false;
     }
-    if (counts.version > before.version) this.#set(merge(before, counts), before);
+    // The same version again is the same moment, told more completely.
+    if (counts.version >= before.version) this.#set(merge(before, counts), before);
     return true;
   }
 

@@ -68,6 +68,7 @@ export class Feed {
       this.#reach(true);
       this.#onLoaded({ ok: true, more: !this.#complete });
     } catch (error) {
+      this.#asked.clear(); // what it was asked for is still not known
       this.#reach(error.code !== "offline");
       this.#onLoaded({ ok: this.#loaded, more: !this.#complete });
     } finally {
