@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -285,17 +286,22 @@ func (s *server) stalled(t *testing.T) *websocket.Conn {
 	return conn
 }
 
-func smallWindow(d *websocket.Dialer) { d.NetDial = window(4 << 10) }
-
-// window dials with a kernel's buffer for what is not read yet.
-func window(bytes int) func(network, address string) (net.Conn, error) {
-	return func(network, address string) (net.Conn, error) {
-		conn, err := net.Dial(network, address)
-		if err == nil {
-			err = conn.(*net.TCPConn).SetReadBuffer(bytes)
+// smallWindow has the client take in little ahead. Segments are short as on
+// other networks: those of the loopback are longer than the window, by which
+// either side waits for the other's timers.
+func smallWindow(d *websocket.Dialer) {
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if controlled := c.Control(func(fd uintptr) {
+			err = errors.Join(
+				syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 1400),
+				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 32<<10),
+			)
+		}); controlled != nil {
+			return controlled
 		}
-		return conn, err
-	}
+		return err
+	}}
+	d.NetDialContext = dialer.DialContext
 }
 
 // storm changes the drop until stop is called, by holds that are cancelled.
@@ -392,7 +398,7 @@ func TestLiveStuckClient(t *testing.T) {
 	}))
 	ada, good := s.user(t, "ada"), s.watch(t, "")
 	drop, fill := s.filler(t, ada, good)
-	stuck, _, err := s.dial(t, "", nil, func(d *websocket.Dialer) { d.NetDial = window(32 << 10) }) // which is soon read
+	stuck, _, err := s.dial(t, "", nil, smallWindow)
 	must(t, err)
 	fill(150)
 	closed := func() float64 {
