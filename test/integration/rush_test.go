@@ -9,9 +9,9 @@ import (
 	"github.com/holdfast/holdfast/engine"
 )
 
-// TestRush has many more buyers than units, at once.
+// TestRush has many more buyers than units, at once. Not beside other tests: they
+// all want their answers before a server or a client gives up.
 func TestRush(t *testing.T) {
-	t.Parallel()
 	const buyers, units = 2000, 100
 	sizes := []string{"41", "42", "43"}
 	for name, c := range map[string]struct {
@@ -38,7 +38,6 @@ func TestRush(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			d := newDeployment(t)
 			var instances []*process
 			for range c.instances {

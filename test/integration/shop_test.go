@@ -26,7 +26,7 @@ func newShop(t testing.TB, instances ...*process) *shop {
 	t.Helper()
 	transport := &http.Transport{MaxConnsPerHost: 200, MaxIdleConnsPerHost: 200}
 	t.Cleanup(transport.CloseIdleConnections)
-	s := &shop{t: t, http: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
+	s := &shop{t: t, http: &http.Client{Transport: transport, Timeout: time.Minute}}
 	for _, p := range instances {
 		s.urls = append(s.urls, p.url)
 	}
