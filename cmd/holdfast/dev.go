@@ -92,7 +92,7 @@ Ctrl-C stops everything; the data stays.
 
 // serverTimeout is what each server gets to end in order before it is killed.
 // Both keep what they acknowledged either way.
-const serverTimeout = 1500 * time.Millisecond
+const serverTimeout = 3 * time.Second
 
 func stopServers(servers *devservers.Servers) error {
 	within := func(stop func(context.Context) error) error {

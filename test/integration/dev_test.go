@@ -107,7 +107,7 @@ func TestDev(t *testing.T) {
 	}
 	pids := servers(p)
 	p.signal(syscall.SIGINT)
-	if status := p.wait(10 * time.Second); status != 0 {
+	if status := p.wait(15 * time.Second); status != 0 {
 		t.Errorf("dev ended with %d", status)
 	}
 	gone(t, pids)
