@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -147,26 +146,24 @@ func (c *counting) until(t *testing.T, what string, satisfied func() bool) {
 // enough packets fill the buffers between the server and a client.
 const enough = 5_000
 
-// rush changes all drops, by holds that are cancelled, until it may end.
+// rush changes all drops at once, by holds that are cancelled, until it may end.
 func (s *server) rush(t *testing.T, drops []int64, user int64, over func() bool) {
 	t.Helper()
 	var workers sync.WaitGroup
 	deadline := time.Now().Add(2 * time.Minute)
-	for some := range slices.Chunk(drops, (len(drops)+7)/8) {
+	for _, drop := range drops {
 		workers.Go(func() {
 			for !over() {
-				for _, drop := range some {
-					r, err := s.engine.Reserve(t.Context(), engine.ReserveRequest{Drop: drop, User: user})
-					if err == nil {
-						_, err = s.engine.Cancel(t.Context(), r.ID)
-					}
-					if err == nil && time.Now().After(deadline) {
-						err = errors.New("it does not end")
-					}
-					if err != nil {
-						t.Error(err)
-						return
-					}
+				r, err := s.engine.Reserve(t.Context(), engine.ReserveRequest{Drop: drop, User: user})
+				if err == nil {
+					_, err = s.engine.Cancel(t.Context(), r.ID)
+				}
+				if err == nil && time.Now().After(deadline) {
+					err = errors.New("it does not end")
+				}
+				if err != nil {
+					t.Error(err)
+					return
 				}
 			}
 		})

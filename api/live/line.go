@@ -203,7 +203,7 @@ func (l *line) partLocked(reason string, last []byte, within time.Duration) {
 func (l *line) send(frames []byte) bool {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	started, n, err := time.Now(), 0, error(os.ErrDeadlineExceeded)
+	started, n, err := time.Now(), 0, os.ErrDeadlineExceeded
 	if !l.slow {
 		n, err = l.hub.gate.write(l.conn, frames)
 	}
