@@ -67,6 +67,9 @@ func startServer(t *testing.T, env *harness.Env, changes ...func(*wiring)) *serv
 	store, err := persist.Open(persist.Config{URL: w.databaseURL, MaxConns: 8, Timeout: w.timeout, ConnectTimeout: w.timeout})
 	must(t, err)
 	t.Cleanup(store.Close)
+	reconciler, err := persist.NewReconciler(persist.ReconcilerConfig{Engine: e, Store: store, Log: quiet()})
+	must(t, err)
+	must(t, reconciler.Settle(t.Context()))
 	users, err := persist.NewUsers(persist.UsersConfig{Store: store})
 	must(t, err)
 

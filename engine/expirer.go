@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"time"
@@ -89,7 +90,7 @@ func (x *Expirer) sweep(ctx context.Context, p int) {
 	for retry := sweepRetry; ctx.Err() == nil; {
 		next, err := x.release(ctx, p)
 		if err != nil {
-			if retry == sweepRetry && ctx.Err() == nil {
+			if retry == sweepRetry && ctx.Err() == nil && !errors.Is(err, ErrFenced) { // whoever rebuilds it says so
 				x.e.log.Error("release of lapsed holds failed; trying on", "partition", p, "err", err)
 			}
 			wait(retry, nil)
@@ -113,14 +114,19 @@ func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
 	k := x.e.keys
 	for {
 		callCtx, cancel := context.WithTimeout(ctx, x.e.cfg.CallTimeout)
-		r, err := lua.Release(callCtx, x.e.redis, lua.ReleaseArgs{
-			Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
-			DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
-			Events: k.events(p), Most: int64(x.cfg.Batch),
-		})
+		var r lua.ReleaseReply
+		err := x.e.inEpoch(callCtx, p, func(token string) (err error) {
+			r, err = lua.Release(callCtx, x.e.redis, lua.ReleaseArgs{
+				Meta: k.meta(p), Token: token,
+				Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
+				DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
+				Events: k.events(p), Most: int64(x.cfg.Batch),
+			})
+			return err
+		}, nil)
 		cancel()
 		if err != nil {
-			return 0, unavailable(err)
+			return 0, err
 		}
 		x.e.metrics.released(r.Released, r.LateMS)
 		if r.Dead > 0 {
