@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -72,6 +73,17 @@ func (x *Expirer) Run(ctx context.Context) {
 		wg.Go(func() { x.listen(ctx, client) })
 	}
 	wg.Wait()
+}
+
+// Sweep releases once what is due in all partitions. It is for an operator
+// whose expirers do not run.
+func (x *Expirer) Sweep(ctx context.Context) error {
+	for p := range x.wake {
+		if _, err := x.release(ctx, p); err != nil {
+			return fmt.Errorf("partition %d: %w", p, err)
+		}
+	}
+	return nil
 }
 
 // sweep looks after one partition: it releases what is due, then waits for the

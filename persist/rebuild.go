@@ -30,7 +30,18 @@ type Rebuilt struct {
 // dying in the middle leaves the partition fenced for the next to begin anew.
 // It returns engine.ErrBusy while another process is at it.
 func (r *Reconciler) Rebuild(ctx context.Context, partition int) (Rebuilt, error) {
-	return r.rebuild(ctx, partition, true)
+	return r.rebuild(ctx, partition, rebuildOptions{asked: true})
+}
+
+// RebuildDrop does so with one drop. Its partition is fenced meanwhile; if it
+// was before, all of it is rebuilt.
+func (r *Reconciler) RebuildDrop(ctx context.Context, drop int64) (Rebuilt, error) {
+	return r.rebuild(ctx, r.cfg.Engine.Partition(drop), rebuildOptions{asked: true, drop: drop})
+}
+
+type rebuildOptions struct {
+	asked bool  // also where the partition is served
+	drop  int64 // this one alone, where the partition is served; 0: all
 }
 
 // rebuild does one partition. The order counts:
@@ -41,7 +52,7 @@ func (r *Reconciler) Rebuild(ctx context.Context, partition int) (Rebuilt, error
 //     epoch commits, so Postgres stands still too, but for this Redis's own ledger;
 //  3. Redis gets what it lacks;
 //  4. the partition is admitted in the new epoch.
-func (r *Reconciler) rebuild(ctx context.Context, partition int, asked bool) (Rebuilt, error) {
+func (r *Reconciler) rebuild(ctx context.Context, partition int, o rebuildOptions) (Rebuilt, error) {
 	began := time.Now()
 	before, err := r.cfg.Store.Epochs(ctx, partition)
 	if err != nil {
@@ -51,9 +62,9 @@ func (r *Reconciler) rebuild(ctx context.Context, partition int, asked bool) (Re
 	switch {
 	case err != nil:
 		return Rebuilt{}, err
-	case standing.Admitted && !asked && standing.Epoch >= before.Admitted:
+	case standing.Admitted && !o.asked && standing.Epoch >= before.Admitted:
 		return Rebuilt{}, nil
-	case !asked && standing.Epoch > 0 && standing.Epoch < before.Admitted && (standing.Admitted || !standing.Lossy):
+	case !o.asked && standing.Epoch > 0 && standing.Epoch < before.Admitted && (standing.Admitted || !standing.Lossy):
 		return Rebuilt{}, fmt.Errorf("%w: partition %d is in epoch %d here and in %d elsewhere", ErrSuperseded,
 			partition, standing.Epoch, before.Admitted)
 	}
@@ -61,11 +72,14 @@ func (r *Reconciler) rebuild(ctx context.Context, partition int, asked bool) (Re
 	if err != nil {
 		return Rebuilt{}, err
 	}
-	w := &rebuilding{r: r, claim: claim, asked: asked, done: Rebuilt{
+	w := &rebuilding{r: r, claim: claim, done: Rebuilt{
 		Partition: partition,
 		Epoch:     max(before.Epoch, claim.Standing.Epoch) + 1,
-		Lossy:     claim.Standing.Lossy || (asked && claim.Standing.Admitted),
+		Lossy:     claim.Standing.Lossy || claim.Standing.Admitted, // asked for, so something may be wrong
 	}}
+	if claim.Standing.Admitted {
+		w.only = o.drop
+	}
 	if err := r.cfg.Store.raiseEpoch(ctx, partition, before.Epoch, w.done.Epoch); err != nil {
 		return Rebuilt{}, err
 	}
@@ -106,7 +120,7 @@ func (r *Reconciler) tell(d Rebuilt, first bool) {
 type rebuilding struct {
 	r     *Reconciler
 	claim *engine.Rebuild
-	asked bool
+	only  int64 // this drop alone; 0: all
 	done  Rebuilt
 }
 
@@ -134,6 +148,9 @@ func (w *rebuilding) run(ctx context.Context) error {
 	for d, err := range w.r.cfg.Store.partitionDrops(ctx, w.done.Partition, w.r.cfg.Engine.Partitions()) {
 		if err != nil {
 			return err
+		}
+		if w.only != 0 && d.ID != w.only {
+			continue
 		}
 		state := &dropState{drop: d, held: map[string]int64{}}
 		for _, s := range d.Sizes {

@@ -148,7 +148,7 @@ func (r *Reconciler) look(ctx context.Context, p int) error {
 	if admitted || err != nil {
 		return err
 	}
-	_, err = r.rebuild(ctx, p, false)
+	_, err = r.rebuild(ctx, p, rebuildOptions{})
 	if errors.Is(err, engine.ErrBusy) || errors.Is(err, engine.ErrFenced) || errors.Is(err, ErrStaleEpoch) {
 		return fmt.Errorf("partition %d: %w", p, err) // somebody else is at it, or Redis changed once more
 	}
@@ -223,7 +223,7 @@ func (r *Reconciler) openCutShort(ctx context.Context) error {
 		}
 	}
 	for p := range lost {
-		if _, err := r.rebuild(ctx, p, true); err != nil && !errors.Is(err, engine.ErrBusy) {
+		if _, err := r.rebuild(ctx, p, rebuildOptions{asked: true}); err != nil && !errors.Is(err, engine.ErrBusy) {
 			return err
 		}
 	}
