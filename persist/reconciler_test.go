@@ -118,21 +118,26 @@ type memory map[string]struct {
 
 func (e *env) keep() memory {
 	e.Helper()
-	kept := memory{}
 	keys, err := e.redis.Keys(e.Context(), e.Prefix+":*").Result()
 	must(e, err)
-	for _, key := range keys {
-		dump, err := e.redis.Dump(e.Context(), key).Result()
-		if errors.Is(err, redis.Nil) {
-			continue // sold meanwhile
+	dumps, ttls := make([]*redis.StringCmd, len(keys)), make([]*redis.DurationCmd, len(keys))
+	_, err = e.redis.TxPipelined(e.Context(), func(p redis.Pipeliner) error {
+		for i, key := range keys {
+			dumps[i], ttls[i] = p.Dump(e.Context(), key), p.PTTL(e.Context(), key)
 		}
+		return nil
+	})
+	if !errors.Is(err, redis.Nil) { // a hold that was sold meanwhile
 		must(e, err)
-		ttl, err := e.redis.PTTL(e.Context(), key).Result()
-		must(e, err)
-		kept[key] = struct {
-			dump string
-			ttl  time.Duration
-		}{dump, max(ttl, 0)}
+	}
+	kept := memory{}
+	for i, key := range keys {
+		if dumps[i].Err() == nil {
+			kept[key] = struct {
+				dump string
+				ttl  time.Duration
+			}{dumps[i].Val(), max(ttls[i].Val(), 0)}
+		}
 	}
 	return kept
 }
