@@ -217,7 +217,7 @@ func TestLookupOfLapsedHold(t *testing.T) {
 	if err := expired(); err != nil { // released, in the ledger
 		t.Fatal(err)
 	}
-	env.Redis().Del(t.Context(), env.Prefix+":{1}:ledger")
+	env.Redis().Del(t.Context(), keyPrefix(env, 1)+"ledger")
 	got, err := e.Reservation(t.Context(), r.ID) // persisted and gone from Redis
 	if err != nil || got != (engine.Reservation{ID: r.ID, Drop: 1, Status: engine.StatusExpired}) {
 		t.Fatalf("%+v, %v", got, err)
@@ -229,7 +229,7 @@ func TestLapsedHoldThatFitsNothingIsKeptApart(t *testing.T) {
 	e, env := newEngine(t)
 	open(t, e, 1, 5, hold(engine.MinHold))
 	c := env.Redis()
-	key := env.Prefix + ":{1}:deadlines"
+	key := keyPrefix(env, 1) + "deadlines"
 	for _, member := range []string{"nonsense", "17:1:1:1:2:", "1:x:1:1:2:"} {
 		c.ZAdd(t.Context(), key, redisZ(1, member))
 	}
