@@ -28,12 +28,12 @@ var (
 	//go:embed dead.lua
 	deadSource string
 
-	open    = redis.NewScript(openSource)
-	reserve = redis.NewScript(reserveSource)
-	settle  = redis.NewScript(settleSource)
-	release = redis.NewScript(releaseSource)
-	lookup  = redis.NewScript(lookupSource)
-	dead    = redis.NewScript(deadSource)
+	open    = newScript(openSource)
+	reserve = newScript(reserveSource)
+	settle  = newScript(settleSource)
+	release = newScript(releaseSource)
+	lookup  = newScript(lookupSource)
+	dead    = newScript(deadSource)
 )
 
 // Opening is what open.lua answers.
