@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/holdfast/holdfast/lua"
 )
 
@@ -67,8 +65,8 @@ func (x *Expirer) Run(ctx context.Context) {
 	for p := range x.wake {
 		wg.Go(func() { x.sweep(ctx, p) })
 	}
-	if client, ok := x.e.redis.(*redis.Client); ok && !x.cfg.NoNotifications {
-		wg.Go(func() { x.listen(ctx, client) })
+	if !x.cfg.NoNotifications {
+		wg.Go(func() { x.listen(ctx) })
 	}
 	wg.Wait()
 }
@@ -132,25 +130,6 @@ func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
 				return lookEvery, nil
 			}
 			return time.Duration(r.NextMS+1) * time.Millisecond, nil
-		}
-	}
-}
-
-// listen wakes a partition's release for each expired hold key, and all of
-// them on every (re)connect, since notifications of the gap are lost.
-func (x *Expirer) listen(ctx context.Context, client *redis.Client) {
-	sub := client.PSubscribe(ctx, "__keyevent@*__:expired")
-	defer func() { _ = sub.Close() }()
-	for msg := range receive(ctx, sub) {
-		switch msg := msg.(type) {
-		case *redis.Subscription:
-			for p := range x.wake {
-				x.kick(p)
-			}
-		case *redis.Message:
-			if p, ok := x.e.keys.partitionOf(msg.Payload); ok {
-				x.kick(p)
-			}
 		}
 	}
 }
