@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/test/harness"
 )
@@ -52,7 +54,12 @@ func fill(t testing.TB, e *engine.Engine, drop int64, n int) []engine.Reservatio
 // each reservation ended.
 func ledgerEnds(t testing.TB, e *engine.Engine, env *harness.Env, drop int64) map[int64][]engine.End {
 	t.Helper()
-	l := e.Ledger(env.Redis(), "test")
+	return ledgerEndsBy(t, e, env.Redis(), drop)
+}
+
+func ledgerEndsBy(t testing.TB, e *engine.Engine, client redis.UniversalClient, drop int64) map[int64][]engine.End {
+	t.Helper()
+	l := e.Ledger(client, "test")
 	p := int(drop % int64(e.Partitions()))
 	ends := map[int64][]engine.End{}
 	for {
