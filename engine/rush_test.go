@@ -64,7 +64,7 @@ func (r *rush) buy(ctx context.Context, t testing.TB, at int, user int64, cancel
 	defer rest()
 	call := context.WithoutCancel(ctx) // what has begun ends before stop returns
 	bad := func(what string, err error) {
-		if errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrOverloaded) {
+		if errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrOverloaded) || errors.Is(err, engine.ErrFenced) {
 			r.failed.Add(1)
 			return
 		}
