@@ -65,10 +65,12 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 	}}, nil
 }
 
-// Run keeps the partitions in step until ctx ends.
+// Run keeps the partitions in step until ctx ends. What this instance has
+// acknowledged and not looked for by then is looked for at last, within two seconds.
 func (r *Reconciler) Run(ctx context.Context) {
 	tick := time.NewTicker(r.cfg.Every)
 	defer tick.Stop()
+	defer r.lookAtLast(ctx)
 	for {
 		switch err := r.pass(ctx); {
 		case ctx.Err() != nil:
@@ -83,6 +85,25 @@ func (r *Reconciler) Run(ctx context.Context) {
 			return
 		case <-r.cfg.Engine.EpochNews():
 		case <-tick.C:
+		}
+	}
+}
+
+// lookAtLast looks for lost work once more: only this instance remembers what
+// it has acknowledged.
+func (r *Reconciler) lookAtLast(ended context.Context) {
+	const patience = 2 * time.Second
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), patience)
+	defer cancel()
+	for p := range r.cfg.Engine.Partitions() {
+		if _, err := r.cfg.Engine.Refresh(ctx, p); err != nil {
+			break // Redis is away
+		}
+	}
+	for _, p := range r.cfg.Engine.TakeChanged() {
+		if err := r.lookForLost(ctx, p); err != nil {
+			r.cfg.Log.Error("acknowledged work could not be looked for at the end; if Redis lost any, nobody knows of it",
+				"partition", p, "err", err)
 		}
 	}
 }
