@@ -3,7 +3,6 @@ package persist_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -484,7 +483,7 @@ func TestRebuildLosesItsClaim(t *testing.T) {
 		if _, _, err := claim.Restore(t.Context(), d.ID, nil); !errors.Is(err, engine.ErrFenced) {
 			t.Fatalf("restore without the claim: %v", err)
 		}
-		if n := s.redis.Exists(t.Context(), fmt.Sprintf("%s:{%d}:meta", s.Prefix, s.engine.Partition(d.ID))).Val(); n != 0 {
+		if n := s.redis.Exists(t.Context(), s.stream(d.ID, "meta")).Val(); n != 0 {
 			t.Fatal("the claim was made anew")
 		}
 		return nil
