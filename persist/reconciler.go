@@ -171,14 +171,15 @@ func (r *Reconciler) pass(ctx context.Context) error {
 }
 
 // look rebuilds a partition that is fenced, or whose writers are: a rebuild
-// that raised the epoch and died with its Redis has left them without one.
+// that raised the epoch and died with its Redis has left them without one. It
+// waits until no rebuild can be under way elsewhere, which would be served too.
 func (r *Reconciler) look(ctx context.Context, p int, raised Epochs) error {
 	admitted, err := r.cfg.Engine.Refresh(ctx, p)
 	if err != nil {
 		return err
 	}
 	epoch := r.cfg.Engine.Epoch(p)
-	orphaned := admitted && epoch < raised.Epoch && epoch >= raised.Admitted
+	orphaned := admitted && raised.Orphaned && epoch < raised.Epoch && epoch >= raised.Admitted
 	if admitted && !orphaned {
 		return nil
 	}
