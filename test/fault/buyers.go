@@ -81,21 +81,21 @@ func (b *buyer) buy(stop <-chan struct{}) {
 // act is one thing that a buyer does.
 func (b *buyer) act() {
 	switch n := b.rng.IntN(100); {
-	case n < 40:
+	case n < 45:
 		b.reserveOne()
-	case n < 52:
+	case n < 48:
 		b.settleMine(purchase)
-	case n < 62:
+	case n < 60:
 		b.settleMine(cancel)
-	case n < 70: // somebody else's, perhaps at the same time as they
+	case n < 64: // somebody else's, perhaps at the same time as they
 		if t, ok := b.m.pick(b.rng); ok {
-			b.m.settle(b.id, b.rng, []kind{purchase, cancel}[b.rng.IntN(2)], t)
+			b.m.settle(b.id, b.rng, []kind{purchase, cancel, cancel}[b.rng.IntN(3)], t)
 		}
-	case n < 74: // the same answer again
+	case n < 70: // the same answer again
 		if t, ok := b.m.pick(b.rng); ok {
 			b.m.reserve(b.id, b.rng, attempt{b.id, t.drop, t.user, t.size, t.key})
 		}
-	case n < 80: // on the stroke of the deadline
+	case n < 78: // on the stroke of the deadline
 		b.settleAtDeadline()
 	default:
 		b.m.read(b.id, b.rng, b.m.drops[b.rng.IntN(len(b.m.drops))])
@@ -140,7 +140,7 @@ func (b *buyer) settleAtDeadline() {
 	for _, t := range b.mine {
 		if wait := t.deadline - now; wait > 0 && wait < 400 {
 			time.Sleep(time.Duration(wait+b.rng.Int64N(16)-10) * time.Millisecond)
-			b.m.settle(b.id, b.rng, []kind{purchase, purchase, cancel}[b.rng.IntN(3)], t)
+			b.m.settle(b.id, b.rng, []kind{purchase, cancel}[b.rng.IntN(2)], t)
 			return
 		}
 	}

@@ -1,7 +1,10 @@
 package fault
 
 import (
+	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,11 +30,36 @@ func TestMain(m *testing.M) {
 
 func TestQuiet(t *testing.T) {
 	w := newWorld(t, setup{topology: single, instances: 2, binary: binary})
-	for seed := range uint64(2) {
-		out := w.round(roundSetup{seed: seed, buyers: 8, lasts: 5 * time.Second, artwork: t.TempDir()})
+	w.rounds(0, 1, func(*rand.Rand) plan { return nil })
+}
+
+// TestEachFault goes through all kinds of faults on one node, two a round.
+func TestEachFault(t *testing.T) {
+	w := newWorld(t, setup{topology: single, instances: 3, binary: binary})
+	all := kindsOn(single)
+	if only := os.Getenv("HOLDFAST_FAULT_ONLY"); only != "" {
+		all = slices.DeleteFunc(all, func(k faultKind) bool { return !strings.Contains(k.name, only) })
+	}
+	for i, k := range all {
+		w.rounds(uint64(i), 1, func(rng *rand.Rand) plan {
+			f, _ := place(w, rng, shortRound, k, nil)
+			return plan{f}
+		})
+	}
+}
+
+const shortRound = 4 * time.Second
+
+func (w *world) rounds(from uint64, n int, draw func(*rand.Rand) plan) {
+	for seed := from; seed < from+uint64(n); seed++ {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		p := draw(rng)
+		began := time.Now()
+		out := w.round(roundSetup{seed: seed, buyers: 8, lasts: shortRound, plan: p, artwork: os.TempDir()})
 		for _, v := range out.violations {
-			t.Error(v)
+			w.t.Error(v)
 		}
-		t.Logf("%d operations, %d unknown, %d undecided, %d lapsed", out.ops, out.unknown, out.undecided, len(out.late))
+		w.t.Logf("%v: seed %d %v: %d operations, %d unknown, %d undecided, %d lapsed",
+			time.Since(began), seed, p, out.ops, out.unknown, out.undecided, len(out.late))
 	}
 }

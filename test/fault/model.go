@@ -198,7 +198,7 @@ func (m terms) porcupine() porcupine.Model {
 			ok, next := m.step(state.(string), input.(step)) //nolint:forcetypeassert // nothing else is put in
 			return ok, next
 		},
-		DescribeOperation: func(input, _ any) string { return input.(step).String() },    //nolint:forcetypeassert // see above
+		DescribeOperation: func(input, _ any) string { return input.(step).String() },   //nolint:forcetypeassert // see above
 		DescribeState:     func(state any) string { return m.describe(state.(string)) }, //nolint:forcetypeassert // see above
 	}
 }

@@ -52,21 +52,22 @@ func (w *world) round(s roundSetup) outcome {
 		defer close(gone)
 		m.run(s.seed, s.buyers, stop)
 	}()
-	healed := s.plan.run(w, s.lasts)
+	s.plan.run(w, s.lasts)
 	close(stop)
 	<-gone
 	w.healthy(healBound)
+	well := time.Now().UnixNano()
 	m.clear(s.seed)
 
 	// Holds that are short lapse now; what is long stays live.
-	end := time.Now()
 	w.lapsed(m.drops, healBound)
 	w.drained(healBound)
-	return w.judge(s, m, healed, end)
+	return w.judge(s, m, well)
 }
 
-// judge checks what the round left behind.
-func (w *world) judge(s roundSetup, m *market, healed, _ time.Time) outcome {
+// judge checks what the round left behind; well is when the deployment was
+// healthy again.
+func (w *world) judge(s roundSetup, m *market, well int64) outcome {
 	w.t.Helper()
 	out := outcome{unknown: m.unknown, violations: m.wrong}
 	byDrop := m.history.byDrop()
@@ -79,10 +80,11 @@ func (w *world) judge(s roundSetup, m *market, healed, _ time.Time) outcome {
 			w.t.Fatalf("drop %d: %v", d.ID, err)
 		}
 		lapseBy := func(deadline int64) int64 {
+			from := deadline * 1e6
 			if !s.plan.quietSweep() {
-				return never
+				from = max(from, well)
 			}
-			return deadline*1e6 + lapseBound.Nanoseconds()
+			return from + lapseBound.Nanoseconds()
 		}
 		v := check(d, ops, fates, lapseBy)
 		switch v.result {

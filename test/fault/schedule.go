@@ -17,6 +17,7 @@ type fault interface {
 type planned struct {
 	fault fault
 	kind  string
+	hits  target
 	at    time.Duration // from the round's beginning
 	lasts time.Duration
 
@@ -42,9 +43,8 @@ func (p plan) quietSweep() bool {
 	return true
 }
 
-// run injects and heals by the schedule, for as long as the round lasts, and
-// gives the moment when the last fault was gone.
-func (p plan) run(w *world, lasts time.Duration) (healed time.Time) {
+// run injects and heals by the schedule, for as long as the round lasts.
+func (p plan) run(w *world, lasts time.Duration) {
 	w.t.Helper()
 	type event struct {
 		at   time.Duration
@@ -74,7 +74,5 @@ func (p plan) run(w *world, lasts time.Duration) (healed time.Time) {
 			w.t.Fatalf("%s %v: %v", doing, e.fault, err)
 		}
 	}
-	healed = time.Now()
 	time.Sleep(time.Until(started.Add(lasts)))
-	return healed
 }

@@ -179,20 +179,24 @@ func (w *world) dropKey(drop int64, name string) string {
 	return w.key(drop%partitions, fmt.Sprintf("%s:%d", name, drop))
 }
 
-// healthy waits until every instance is ready and takes part.
+// healthy waits until every instance is ready. One that started while a store
+// was away has ended, and is started again, as a supervisor does.
 func (w *world) healthy(within time.Duration) {
 	w.t.Helper()
 	for _, in := range w.instances {
 		harness.Eventually(w.t, within, func() error {
 			if in.Ended() {
-				return fmt.Errorf("%s has ended:\n%s", in.name, tail(in.Log()))
+				log := in.Log()
+				log = log[max(0, len(log)-3000):]
+				if status := in.ExitCode(); status != 1 || strings.Contains(log, "panic: ") {
+					w.t.Fatalf("%s ended by itself with %d:\n%s", in.name, status, log)
+				}
+				in.Again()
 			}
 			return in.Probe()
 		})
 	}
 }
-
-func tail(log string) string { return log[max(0, len(log)-2000):] }
 
 // drained waits until the ledger is empty.
 func (w *world) drained(within time.Duration) {
