@@ -1,9 +1,12 @@
 package fault
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,51 +18,183 @@ import (
 // binary is the command under test, built once.
 var binary string
 
+// The variables of a long campaign, which `make fault` sets.
+const (
+	envSeeds   = "HOLDFAST_FAULT_SEEDS"   // 7, or 3-9: these alone. Defaults to new ones without end
+	envMinutes = "HOLDFAST_FAULT_MINUTES" // how long
+	envRace    = "HOLDFAST_FAULT_RACE"    // 0: without the race detector, which is quicker
+)
+
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "holdfast-fault-")
 	if err == nil {
-		binary, err = harness.Build(dir, os.Getenv("HOLDFAST_FAULT_RACE") != "0")
+		binary, err = harness.Build(dir, os.Getenv(envRace) != "0")
 	}
 	if err != nil {
-		println("fault:", err.Error())
+		fmt.Fprintln(os.Stderr, "fault:", err)
 		_ = os.RemoveAll(dir)
 		os.Exit(1)
 	}
 	harness.Main(m, harness.Options{Migrate: persist.Migrate, After: func() error { return os.RemoveAll(dir) }})
 }
 
-func TestQuiet(t *testing.T) {
-	w := newWorld(t, setup{topology: single, instances: 2, binary: binary})
-	w.rounds(0, 1, func(*rand.Rand) plan { return nil })
+// form is how a campaign is run.
+type form struct {
+	seeds   []uint64      // these alone; nil: new ones, for as long as lasts
+	lasts   time.Duration // 0: until the seeds are done
+	block   int           // rounds on one deployment
+	artwork string
 }
 
-// TestEachFault goes through all kinds of faults on one node, two a round.
-func TestEachFault(t *testing.T) {
-	w := newWorld(t, setup{topology: single, instances: 3, binary: binary})
-	all := kindsOn(single)
-	if only := os.Getenv("HOLDFAST_FAULT_ONLY"); only != "" {
-		all = slices.DeleteFunc(all, func(k faultKind) bool { return !strings.Contains(k.name, only) })
+// TestCampaign draws schedules by the seed and checks every round: a few of
+// fixed seeds, or with the variables above as many as there is time for.
+func TestCampaign(t *testing.T) {
+	f, err := formOf(os.Getenv)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i, k := range all {
-		w.rounds(uint64(i), 1, func(rng *rand.Rand) plan {
-			f, _ := place(w, rng, shortRound, k, nil)
-			return plan{f}
-		})
+	c := newTally()
+	f.run(t, c)
+	t.Logf("\n%s", c.summary())
+	for _, v := range c.violations {
+		t.Errorf("seed %d (make fault SEEDS=%d): %s", v.seed, v.seed, v.story)
+	}
+	if c.undecided > c.rounds/5 {
+		t.Errorf("%d histories are undecided: the check shows too little", c.undecided)
 	}
 }
 
-const shortRound = 4 * time.Second
+// shortSeeds are those that `make test` goes through: some of each kind of deployment.
+func shortSeeds() []uint64 { return []uint64{0, 4} }
 
-func (w *world) rounds(from uint64, n int, draw func(*rand.Rand) plan) {
-	for seed := from; seed < from+uint64(n); seed++ {
-		rng := rand.New(rand.NewPCG(seed, 7))
-		p := draw(rng)
-		began := time.Now()
-		out := w.round(roundSetup{seed: seed, buyers: 8, lasts: shortRound, plan: p, artwork: os.TempDir()})
-		for _, v := range out.violations {
-			w.t.Error(v)
+func formOf(getenv func(string) string) (form, error) {
+	f := form{block: 40, artwork: os.TempDir()}
+	seeds, minutes := getenv(envSeeds), getenv(envMinutes)
+	if seeds == "" && minutes == "" {
+		f.seeds = shortSeeds()
+		return f, nil
+	}
+	if minutes != "" {
+		n, err := strconv.ParseFloat(minutes, 64)
+		if err != nil || n <= 0 {
+			return f, fmt.Errorf("%s is %q: want minutes", envMinutes, minutes)
 		}
-		w.t.Logf("%v: seed %d %v: %d operations, %d unknown, %d undecided, %d lapsed",
-			time.Since(began), seed, p, out.ops, out.unknown, out.undecided, len(out.late))
+		f.lasts = time.Duration(n * float64(time.Minute))
 	}
+	if seeds == "" {
+		return f, nil
+	}
+	from, to, ranged := strings.Cut(seeds, "-")
+	if !ranged {
+		to = from
+	}
+	first, err1 := strconv.ParseUint(from, 10, 64)
+	last, err2 := strconv.ParseUint(to, 10, 64)
+	if err := errors.Join(err1, err2); err != nil || last < first {
+		return f, fmt.Errorf("%s is %q: want a seed or two with - between", envSeeds, seeds)
+	}
+	for s := first; s <= last; s++ {
+		f.seeds = append(f.seeds, s)
+	}
+	return f, nil
+}
+
+// run goes through the seeds, block after block of one kind of deployment.
+func (f form) run(t *testing.T, c *tally) {
+	if f.seeds != nil {
+		for _, of := range flavours {
+			mine := slices.DeleteFunc(slices.Clone(f.seeds), func(s uint64) bool { return flavourOf(s) != of })
+			for block := range slices.Chunk(mine, f.block) {
+				f.runBlock(t, c, of, block)
+			}
+		}
+		return
+	}
+	first := uint64(time.Now().Unix()) * uint64(len(flavours)) //nolint:gosec // after 1970
+	for n := uint64(0); time.Since(c.began) < f.lasts; n++ {
+		of := flavours[n%uint64(len(flavours))]
+		block := make([]uint64, f.block)
+		for i := range block {
+			block[i] = first + (n/uint64(len(flavours))*uint64(f.block)+uint64(i))*uint64(len(flavours)) + n%uint64(len(flavours))
+		}
+		f.runBlock(t, c, of, block)
+	}
+}
+
+// runBlock runs the seeds on one deployment. What ends a deployment early,
+// such as work that is never done, is a violation of the seed that it met.
+func (f form) runBlock(t *testing.T, c *tally, of flavour, seeds []uint64) {
+	var seed uint64
+	ok := t.Run(fmt.Sprintf("%s from seed %d", of, seeds[0]), func(t *testing.T) {
+		w := newWorld(t, of.setup())
+		for _, seed = range seeds {
+			if f.lasts > 0 && time.Since(c.began) >= f.lasts {
+				return
+			}
+			s := w.setupOf(seed, f.artwork)
+			out := w.round(s)
+			c.add(s, of, out)
+			fmt.Println(c.progress(s, of))
+			for _, v := range out.violations {
+				fmt.Printf("VIOLATION %s\n", v)
+			}
+		}
+		w.audit()
+	})
+	if !ok {
+		c.violations = append(c.violations, violation{seed, "the deployment did not get through its block; see its log above"})
+	}
+}
+
+// flavour is a kind of deployment.
+type flavour string
+
+var flavours = []flavour{"one node"}
+
+func flavourOf(seed uint64) flavour { return flavours[seed%uint64(len(flavours))] }
+
+func (f flavour) setup() setup {
+	return setup{topology: single, instances: 3, binary: binary}
+}
+
+// setupOf is the round of a seed: now and then without a fault, mostly with
+// several.
+func (w *world) setupOf(seed uint64, artwork string) roundSetup {
+	rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a schedule that can be repeated
+	s := roundSetup{
+		seed: seed, buyers: 6 + rng.IntN(5), artwork: artwork,
+		lasts: 4*time.Second + time.Duration(rng.Int64N(int64(5*time.Second))),
+	}
+	if n := rng.IntN(6); n > 0 {
+		s.plan = draw(w, rng, s.lasts, kindsOn(w.topology), min(n, 4))
+	}
+	return s
+}
+
+// TestEachFault goes through all kinds of faults, two a round.
+func TestEachFault(t *testing.T) {
+	w := newWorld(t, setup{topology: single, instances: 2, binary: binary})
+	all := kindsOn(single)
+	const lasts = 4 * time.Second
+	c := newTally()
+	seed := uint64(1000)
+	for pair := range slices.Chunk(all, 2) {
+		seed++
+		rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // see above
+		s := roundSetup{seed: seed, buyers: 8, lasts: lasts, artwork: os.TempDir()}
+		for i, k := range pair {
+			f, _ := place(w, rng, lasts/2, k, nil)
+			f.at += time.Duration(i) * lasts / 2
+			s.plan = append(s.plan, f)
+		}
+		began := time.Now()
+		out := w.round(s)
+		c.add(s, "one node", out)
+		t.Logf("seed %d, %v: %v", seed, time.Since(began).Truncate(time.Millisecond), s.plan)
+		for _, v := range out.violations {
+			t.Errorf("seed %d: %s", seed, v)
+		}
+	}
+	w.audit()
+	t.Logf("\n%s", c.summary())
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/holdfast/holdfast/test/harness"
 )
 
 // ends holds what both stores have of a drop, once all is drained, against
@@ -118,4 +120,12 @@ func (w *world) ends(d sale, ops []op, fates map[int64]fate) (wrong []string) {
 		}
 	}
 	return wrong
+}
+
+// audit has the command itself compare the two stores.
+func (w *world) audit() {
+	w.t.Helper()
+	if printed, status := harness.Run(w.t, w.binary, w.env(), "audit"); status != 0 {
+		w.t.Errorf("audit ends with %d:\n%s", status, printed)
+	}
 }

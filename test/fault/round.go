@@ -25,8 +25,9 @@ type outcome struct {
 	ops, unknown int
 	violations   []string
 	undecided    int
-	lost         int     // reported as lost
-	late         []int64 // ms from deadline to release, of rounds without faults
+	lapsed       int
+	lost         map[string]int // reported as lost, by kind
+	late         []int64        // ms from deadline to release, of rounds without faults
 }
 
 // lapseBound is how late a hold may lapse in a round whose faults leave the
@@ -96,11 +97,12 @@ func (w *world) judge(s roundSetup, m *market, well int64) outcome {
 		case porcupine.Ok:
 		}
 		out.violations = append(out.violations, w.ends(d, ops, fates)...)
-		if s.plan.quiet() {
-			for _, f := range fates {
-				if f.Status == "expired" {
-					out.late = append(out.late, f.Ended-f.Deadline)
-				}
+		for _, f := range fates {
+			if f.Status != "expired" {
+				continue
+			}
+			if out.lapsed++; s.plan.quiet() {
+				out.late = append(out.late, f.Ended-f.Deadline)
 			}
 		}
 		for _, o := range ops {

@@ -20,6 +20,8 @@ type network struct {
 
 func newNetwork(t testing.TB) *network {
 	t.Helper()
+	// Some toxics tell the library's own logger of each connection they end.
+	zerolog.SetGlobalLevel(zerolog.Disabled)
 	return &network{t: t, server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())}
 }
 
