@@ -113,17 +113,20 @@ func holdsOf(steps []porcupine.Operation) []int {
 
 // seen tells whether a read or a refusal may have counted the hold.
 func seen(steps []porcupine.Operation, hold int) bool {
-	from, to := int64(never), int64(0)
+	from, to, ended := int64(never), int64(0), false
 	for _, o := range steps {
 		s := stepOf(o)
 		if s.hold != hold {
 			continue
 		}
-		from = min(from, o.Call)
+		from, to = min(from, o.Call), max(to, o.Return)
+		ended = ended || s.verb == stepLapse || s.verb == stepCancel && s.result == either
 		if s.verb == stepPurchase && (s.result == done || s.result == either || s.result == unknown) {
 			to = never
 		}
-		to = max(to, o.Return)
+	}
+	if !ended {
+		to = never
 	}
 	return slices.ContainsFunc(steps, func(o porcupine.Operation) bool {
 		s := stepOf(o)
