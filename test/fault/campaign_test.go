@@ -102,7 +102,7 @@ func formOf(getenv func(string) string) (form, error) {
 // run goes through the seeds, block after block of one kind of deployment.
 func (f form) run(t *testing.T, c *tally) {
 	if f.seeds != nil {
-		for _, of := range flavours {
+		for _, of := range flavours() {
 			mine := slices.DeleteFunc(slices.Clone(f.seeds), func(s uint64) bool { return flavourOf(s) != of })
 			for block := range slices.Chunk(mine, f.block) {
 				f.runBlock(t, c, of, block)
@@ -110,12 +110,12 @@ func (f form) run(t *testing.T, c *tally) {
 		}
 		return
 	}
-	first := uint64(time.Now().Unix()) * uint64(len(flavours)) //nolint:gosec // after 1970
+	first := uint64(time.Now().Unix()) * uint64(len(flavours())) //nolint:gosec // after 1970
 	for n := uint64(0); time.Since(c.began) < f.lasts; n++ {
-		of := flavours[n%uint64(len(flavours))]
+		of := flavours()[n%uint64(len(flavours()))]
 		block := make([]uint64, f.block)
 		for i := range block {
-			block[i] = first + (n/uint64(len(flavours))*uint64(f.block)+uint64(i))*uint64(len(flavours)) + n%uint64(len(flavours))
+			block[i] = first + (n/uint64(len(flavours()))*uint64(f.block)+uint64(i))*uint64(len(flavours())) + n%uint64(len(flavours()))
 		}
 		f.runBlock(t, c, of, block)
 	}
@@ -126,7 +126,7 @@ func (f form) run(t *testing.T, c *tally) {
 func (f form) runBlock(t *testing.T, c *tally, of flavour, seeds []uint64) {
 	var seed uint64
 	ok := t.Run(fmt.Sprintf("%s from seed %d", of, seeds[0]), func(t *testing.T) {
-		w := newWorld(t, of.setup())
+		w := newWorld(t, of.setup(binary))
 		for _, seed = range seeds {
 			if f.lasts > 0 && time.Since(c.began) >= f.lasts {
 				return
@@ -144,17 +144,6 @@ func (f form) runBlock(t *testing.T, c *tally, of flavour, seeds []uint64) {
 	if !ok {
 		c.violations = append(c.violations, violation{seed, "the deployment did not get through its block; see its log above"})
 	}
-}
-
-// flavour is a kind of deployment.
-type flavour string
-
-var flavours = []flavour{"one node"}
-
-func flavourOf(seed uint64) flavour { return flavours[seed%uint64(len(flavours))] }
-
-func (f flavour) setup() setup {
-	return setup{topology: single, instances: 3, binary: binary}
 }
 
 // setupOf is the round of a seed: now and then without a fault, mostly with

@@ -1,0 +1,18 @@
+package fault
+
+// flavour is a kind of deployment that a campaign runs rounds on.
+type flavour string
+
+const oneNode flavour = "one node"
+
+// flavours are all of them; a seed's is its remainder by their number.
+func flavours() []flavour { return []flavour{oneNode} }
+
+func flavourOf(seed uint64) flavour {
+	all := flavours()
+	return all[seed%uint64(len(all))]
+}
+
+func (f flavour) setup(binary string) setup {
+	return setup{topology: single, instances: 3, binary: binary}
+}
