@@ -155,15 +155,18 @@ func (w *world) setupOf(seed uint64, artwork string) roundSetup {
 		lasts: 4*time.Second + time.Duration(rng.Int64N(int64(5*time.Second))),
 	}
 	if n := rng.IntN(6); n > 0 {
-		s.plan = draw(w, rng, s.lasts, kindsOn(w.topology), min(n, 4))
+		s.plan = draw(w, rng, s.lasts, kindsOn(w.setup), min(n, 4))
 	}
 	return s
 }
 
 // TestEachFault goes through all kinds of faults, two a round.
 func TestEachFault(t *testing.T) {
-	w := newWorld(t, setup{topology: single, instances: 2, binary: binary})
-	all := kindsOn(single)
+	w := newWorld(t, everySecond.setup(binary))
+	all := kindsOn(w.setup)
+	if only := os.Getenv("HOLDFAST_FAULT_ONLY"); only != "" {
+		all = slices.DeleteFunc(all, func(k faultKind) bool { return !strings.Contains(only, k.name) })
+	}
 	const lasts = 4 * time.Second
 	c := newTally()
 	seed := uint64(1000)

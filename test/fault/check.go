@@ -29,7 +29,8 @@ type known struct {
 	Size     string
 	Key      string
 	Status   byte
-	Deadline int64 // Unix ms
+
+	Created, Deadline int64 // Unix ms
 }
 
 // fate is how a hold ended, or that it has not, as the stores tell afterwards.
@@ -201,10 +202,11 @@ func (p part) begin() string {
 	state := p.terms.initial()
 	for _, k := range p.sale.Known {
 		s := step{hold: p.holds[k.ID], user: p.users[k.User], size: p.size(k.Size)}
-		if k.Status == live || k.Status == due || k.Status == sold {
-			state = p.terms.become(state, s, live)
+		if k.Status == cancelled || k.Status == lapsed { // and counted no more
+			state = state[:s.hold] + string([]byte{k.Status}) + state[s.hold+1:]
+			continue
 		}
-		if k.Status != live {
+		if state = p.terms.become(state, s, live); k.Status != live {
 			state = p.terms.become(state, s, k.Status)
 		}
 	}

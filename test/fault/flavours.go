@@ -3,10 +3,13 @@ package fault
 // flavour is a kind of deployment that a campaign runs rounds on.
 type flavour string
 
-const oneNode flavour = "one node"
+const (
+	oneNode     flavour = "one node"
+	everySecond flavour = "one node, appendfsync everysec"
+)
 
 // flavours are all of them; a seed's is its remainder by their number.
-func flavours() []flavour { return []flavour{oneNode} }
+func flavours() []flavour { return []flavour{oneNode, everySecond} }
 
 func flavourOf(seed uint64) flavour {
 	all := flavours()
@@ -14,5 +17,9 @@ func flavourOf(seed uint64) flavour {
 }
 
 func (f flavour) setup(binary string) setup {
-	return setup{topology: single, instances: 3, binary: binary}
+	s := setup{topology: single, instances: 3, binary: binary, fsync: "always"}
+	if f == everySecond {
+		s.fsync = "everysec"
+	}
+	return s
 }

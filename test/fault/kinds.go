@@ -18,6 +18,8 @@ type faultKind struct {
 	// losesData: Redis may forget what it acknowledged, which has then to be
 	// reported as lost.
 	losesData bool
+	// everysec: it needs a Redis that may lose the last second.
+	everysec bool
 
 	make func(w *world, rng *rand.Rand) fault
 }
@@ -60,6 +62,10 @@ func kinds() []faultKind {
 		{name: "false expiries", hits: hitsHints, lasts: brief(1000, 3000), make: of(falseExpiries)},
 		{name: "memory full", on: one, hits: hitsRedis, lasts: brief(500, 2500), make: of(memoryFull)},
 
+		{name: "flushall", on: one, hits: hitsRedis, stopsSweep: true, losesData: true, make: of(flushAll)},
+		{name: "redis emptied", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, losesData: true, make: of(redisEmptied)},
+		{name: "power lost", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, losesData: true, everysec: true, make: func(*world, *rand.Rand) fault { return powerLost{} }},
+
 		{name: "instance killed", hits: hitsProcess, lasts: brief(10, 1500), make: oneKilled},
 		{name: "all instances killed", hits: hitsProcess, lasts: brief(10, 700), stopsSweep: true, make: allKilled},
 		{name: "instance paused", hits: hitsProcess, lasts: brief(300, 3500), make: onePaused},
@@ -91,9 +97,11 @@ func kinds() []faultKind {
 	return list
 }
 
-// kindsOn are the kinds that a topology can have.
-func kindsOn(t topology) []faultKind {
-	return slices.DeleteFunc(kinds(), func(k faultKind) bool { return k.on != nil && !slices.Contains(k.on, t) })
+// kindsOn are the kinds that a deployment can have.
+func kindsOn(s setup) []faultKind {
+	return slices.DeleteFunc(kinds(), func(k faultKind) bool {
+		return k.on != nil && !slices.Contains(k.on, s.topology) || k.everysec && s.fsync != "everysec"
+	})
 }
 
 // draw makes a schedule of n faults of a round that lasts so long. What hits
@@ -121,12 +129,21 @@ func place(w *world, rng *rand.Rand, lasts time.Duration, k faultKind, p plan) (
 			f.lasts += time.Duration(rng.Int64N(int64(k.lasts[1] - k.lasts[0])))
 		}
 		f.lasts = min(f.lasts, lasts/2)
-		f.at = gap + time.Duration(rng.Int64N(int64(lasts-f.lasts-gap)))
+		within := lasts - f.lasts - gap
+		if k.losesData {
+			within /= 2 // so that much is seen after it
+		}
+		f.at = gap + time.Duration(rng.Int64N(int64(within)))
 		overlaps := slices.ContainsFunc(p, func(o planned) bool {
 			return (o.hits == f.hits || o.hits == hitsAll || f.hits == hitsAll) &&
 				f.at < o.at+o.lasts+gap && o.at < f.at+f.lasts+gap
 		})
-		if !overlaps {
+		// What an instance has acknowledged and Redis lost only that instance
+		// can report: where it is gone too, nobody can.
+		silent := slices.ContainsFunc(p, func(o planned) bool {
+			return k.losesData && (o.hits == hitsProcess || o.hits == hitsAll) || o.losesData && (k.hits == hitsProcess || k.hits == hitsAll)
+		})
+		if !overlaps && !silent {
 			f.fault = k.make(w, rng)
 			return f, true
 		}

@@ -53,7 +53,7 @@ func (w *world) round(s roundSetup) outcome {
 		defer close(gone)
 		m.run(s.seed, s.buyers, stop)
 	}()
-	s.plan.run(w, s.lasts)
+	ran := s.plan.run(w, m.drops, s.lasts)
 	close(stop)
 	<-gone
 	w.healthy(healBound)
@@ -63,14 +63,14 @@ func (w *world) round(s roundSetup) outcome {
 	// Holds that are short lapse now; what is long stays live.
 	w.lapsed(m.drops, healBound)
 	w.drained(healBound)
-	return w.judge(s, m, well)
+	return w.judge(s, m, ran, well)
 }
 
 // judge checks what the round left behind; well is when the deployment was
 // healthy again.
-func (w *world) judge(s roundSetup, m *market, well int64) outcome {
+func (w *world) judge(s roundSetup, m *market, ran ran, well int64) outcome {
 	w.t.Helper()
-	out := outcome{unknown: m.unknown, violations: m.wrong}
+	out := outcome{unknown: m.unknown, violations: m.wrong, lost: map[string]int{}}
 	byDrop := m.history.byDrop()
 	ids := map[int64]int64{}
 	for _, d := range m.drops {
@@ -87,16 +87,34 @@ func (w *world) judge(s roundSetup, m *market, well int64) outcome {
 			}
 			return from + lapseBound.Nanoseconds()
 		}
-		v := check(d, ops, fates, lapseBy)
-		switch v.result {
-		case porcupine.Illegal:
-			out.violations = append(out.violations, w.picture(s, d, v))
-		case porcupine.Unknown:
-			out.undecided++
-			w.t.Logf("seed %d: the history of drop %d (%d operations) is undecided within %v", s.seed, d.ID, len(ops), openTimeout)
-		case porcupine.Ok:
+		histories := []struct {
+			sale sale
+			ops  []op
+		}{{d, ops}}
+		if ran.lossy > 0 {
+			begun, rest := after(d, ops, ran.snapshots[d.ID])
+			histories[0].ops = before(ops, ran.lossy)
+			histories = append(histories, struct {
+				sale sale
+				ops  []op
+			}{begun, rest})
 		}
-		out.violations = append(out.violations, w.ends(d, ops, fates)...)
+		for _, h := range histories {
+			v := check(h.sale, h.ops, fates, lapseBy)
+			switch v.result {
+			case porcupine.Illegal:
+				out.violations = append(out.violations, w.picture(s, d, v))
+			case porcupine.Unknown:
+				out.undecided++
+				w.t.Logf("seed %d: the history of drop %d (%d operations) is undecided within %v", s.seed, d.ID, len(h.ops), openTimeout)
+			case porcupine.Ok:
+			}
+		}
+		wrong, lost := w.ends(d, ops, fates, ran, well)
+		out.violations = append(out.violations, wrong...)
+		for kind, n := range lost {
+			out.lost[kind] += n
+		}
 		for _, f := range fates {
 			if f.Status != "expired" {
 				continue

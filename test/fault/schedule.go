@@ -1,8 +1,12 @@
 package fault
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/holdfast/holdfast/test/harness"
 )
 
 // fault is one thing that goes wrong, and is mended again.
@@ -43,9 +47,28 @@ func (p plan) quietSweep() bool {
 	return true
 }
 
-// run injects and heals by the schedule, for as long as the round lasts.
-func (p plan) run(w *world, lasts time.Duration) {
+// losesData tells whether Redis may forget what it acknowledged.
+func (p plan) losesData() bool {
+	return slices.ContainsFunc(p, func(f planned) bool { return f.losesData })
+}
+
+// ran is what happened when.
+type ran struct {
+	lossy     int64              // before the first fault that loses data, Unix ns; 0: there was none
+	snapshots map[int64]snapshot // of each drop, after the last
+}
+
+// run injects and heals by the schedule, for as long as the round lasts. After
+// the last fault that loses data it takes a snapshot of each drop, and lasts a
+// while longer, so that there is something to see.
+func (p plan) run(w *world, drops []sale, lasts time.Duration) (r ran) {
 	w.t.Helper()
+	lossy := 0
+	for _, f := range p {
+		if f.losesData {
+			lossy++
+		}
+	}
 	type event struct {
 		at   time.Duration
 		heal bool
@@ -70,9 +93,38 @@ func (p plan) run(w *world, lasts time.Duration) {
 		if e.heal {
 			do, doing = e.fault.heal, "heal"
 		}
+		if e.losesData && !e.heal && r.lossy == 0 {
+			r.lossy = time.Now().UnixNano()
+		}
 		if err := do(w); err != nil {
 			w.t.Fatalf("%s %v: %v", doing, e.fault, err)
 		}
+		if e.losesData && e.heal {
+			if lossy--; lossy == 0 {
+				r.snapshots = w.snapshots(drops)
+				lasts = max(lasts, time.Since(started)+afterSnapshot)
+			}
+		}
 	}
 	time.Sleep(time.Until(started.Add(lasts)))
+	return r
+}
+
+// afterSnapshot is how long buyers go on at least once a drop that may have
+// lost something is served again.
+const afterSnapshot = 2 * time.Second
+
+// snapshots waits until the drops are served and takes one of each.
+func (w *world) snapshots(drops []sale) map[int64]snapshot {
+	w.t.Helper()
+	all := map[int64]snapshot{}
+	for _, d := range drops {
+		harness.Eventually(w.t, healBound, func() (err error) {
+			ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second)
+			defer cancel()
+			all[d.ID], err = w.snapshot(ctx, d)
+			return err
+		})
+	}
+	return all
 }

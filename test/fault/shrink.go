@@ -17,7 +17,8 @@ const shrinkFor = 20 * time.Second
 //     and what had not returned by then has no known outcome);
 //   - operations that change nothing: reads, refusals, repeats;
 //   - all of a hold where no operation that is left, a read or a refusal, can
-//     have seen it: without it there is only more stock.
+//     have seen it: without it there is only more stock. One that the history
+//     begins with stays.
 func shrink(m terms, steps []porcupine.Operation) []porcupine.Operation {
 	until := time.Now().Add(shrinkFor)
 	illegal := func(h []porcupine.Operation) bool {
@@ -43,7 +44,7 @@ func shrink(m terms, steps []porcupine.Operation) []porcupine.Operation {
 		}
 	}
 	for _, hold := range holdsOf(steps) {
-		if seen(steps, hold) {
+		if m.start != "" && m.start[hold] != absent || seen(steps, hold) {
 			continue
 		}
 		less := slices.DeleteFunc(slices.Clone(steps), func(o porcupine.Operation) bool { return stepOf(o).hold == hold })

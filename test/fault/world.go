@@ -29,7 +29,7 @@ type setup struct {
 	topology  topology
 	instances int
 	binary    string
-	fsync     string // appendfsync; "": always
+	fsync     string // Redis's appendfsync
 }
 
 // partitions of the deployments: few, so that instances start quickly; but
@@ -73,9 +73,6 @@ type instance struct {
 // newWorld starts a deployment, until the end of the test.
 func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
-	if s.fsync == "" {
-		s.fsync = "always"
-	}
 	w := &world{setup: s, t: t, network: newNetwork(t), seen: map[int64]int64{}}
 	redisArgs := []string{"--appendfsync", s.fsync}
 	w.own = harness.Own(t, harness.OwnOptions{RedisArgs: redisArgs, PostgresSettings: []string{
@@ -226,15 +223,12 @@ func (w *world) fates(drop int64) (map[int64]fate, error) {
 		return nil, err
 	}
 	for _, m := range members {
-		var of, seq int64
-		var f fate
-		// drop:seq:user:created:deadline:size, where Sscanf wants the size set apart
-		head, size, _ := cutAfter(m, 5)
-		if _, err := fmt.Sscanf(head, "%d:%d:%d:%d:%d", &of, &seq, &f.User, &f.Created, &f.Deadline); err != nil {
-			return nil, fmt.Errorf("member %q: %w", m, err)
+		k, of, err := parseMember(m)
+		if err != nil {
+			return nil, err
 		}
-		if f.Size, f.Status = size, "active"; of == drop {
-			out[drop<<29|seq] = f
+		if of == drop {
+			out[k.ID] = fate{User: k.User, Size: k.Size, Status: "active", Created: k.Created, Deadline: k.Deadline}
 		}
 	}
 	rows, err := w.db.Query(ctx,
@@ -254,19 +248,6 @@ func (w *world) fates(drop int64) (map[int64]fate, error) {
 		out[id] = f
 	}
 	return out, rows.Err()
-}
-
-// cutAfter cuts s after its n-th colon.
-func cutAfter(s string, n int) (head, rest string, ok bool) {
-	at := 0
-	for range n {
-		i := strings.IndexByte(s[at:], ':')
-		if i < 0 {
-			return s, "", false
-		}
-		at += i + 1
-	}
-	return s[:at-1], s[at:], true
 }
 
 // handedOut notes the ids of a round and says which had been given before.

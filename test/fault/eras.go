@@ -1,0 +1,209 @@
+package fault
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Where Redis may forget what it acknowledged (a fail-over to a replica that
+// lags, FLUSHALL), no order of all operations explains what buyers saw, and none
+// is promised: accepted work can be lost, and is then reported. What is sound to
+// check there:
+//
+//   - The history up to the moment before the fault. Loss comes after it, and
+//     any beginning of a linearizable history is linearizable, if what had not
+//     returned by then counts as of unknown outcome (before).
+//   - The history from a snapshot on, which is taken of Redis in one step once
+//     the drop is served again, while buyers go on. It begins with the holds that
+//     the snapshot has; what was under way at its moment counts by whether the
+//     snapshot has it, or not at all (after).
+//   - Of the time between: that nothing acknowledged vanished without a report,
+//     nothing was sold twice, no id repeats, both stores agree (ends.go).
+//
+// To drop the lost operations from one long history would not do: reads and
+// refusals before the fault have seen their effects.
+
+// before is what had been called until a moment.
+func before(ops []op, at int64) []op {
+	var out []op
+	for _, o := range ops {
+		switch {
+		case o.Call >= at:
+			continue
+		case o.Return < at:
+		case o.Kind == stock || !o.acknowledged() && o.Result != unknown:
+			continue // of no effect, and not answered yet
+		default:
+			o.Result, o.Return = unknown, never
+			if o.Kind == reserve {
+				o.ID, o.Deadline, o.At = 0, 0, 0
+			}
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// snapshot is a drop as Redis has it in one moment, between from and to.
+type snapshot struct {
+	from, to int64 // Unix ns
+	holds    map[int64]known
+	keys     map[string]int64 // Idempotency-Key → reservation
+}
+
+// after is what was done from a snapshot on, and the sale that it begins with.
+func after(s sale, ops []op, snap snapshot) (sale, []op) {
+	var out []op
+	given := map[int64]bool{}
+	for _, o := range ops {
+		if o.Call >= snap.to {
+			out = append(out, o)
+			given[o.ID] = given[o.ID] || o.Kind == reserve
+			continue
+		}
+		if o.Return < snap.from && o.Result != unknown {
+			continue
+		}
+		// Under way at the snapshot, or of unknown outcome and perhaps still to come.
+		o.Call = max(o.Call, snap.from)
+		switch o.Kind {
+		case reserve:
+			if _, ok := snap.keys[o.Key]; ok {
+				continue
+			}
+			if o.ID != 0 {
+				if _, ok := snap.holds[o.ID]; ok {
+					continue
+				}
+			} else if o.Result != unknown {
+				continue // refused before or after
+			}
+			given[o.ID] = true
+		case purchase, cancel:
+			wanted := sold
+			if o.Kind == cancel {
+				wanted = cancelled
+			}
+			if o.acknowledged() && snap.holds[o.ID].Status == wanted || !o.acknowledged() && o.Result != unknown {
+				continue
+			}
+		case stock:
+			continue
+		}
+		out = append(out, o)
+	}
+	// Holds that the snapshot has not, and that somebody still asks for, have
+	// lapsed, or are lost, which for their people is the same.
+	holds := make(map[int64]known, len(snap.holds))
+	for id, k := range snap.holds {
+		holds[id] = k
+	}
+	for _, o := range out {
+		if _, ok := holds[o.ID]; !ok && !given[o.ID] && o.Kind != stock && o.ID != 0 {
+			holds[o.ID] = known{ID: o.ID, Status: lapsed, Size: s.Sizes[0]}
+		}
+	}
+	for _, k := range holds {
+		s.Known = append(s.Known, k)
+	}
+	slices.SortFunc(s.Known, func(a, b known) int { return cmp.Compare(a.ID, b.ID) })
+	return s, out
+}
+
+// errFenced: the partition is not served yet.
+var errFenced = errors.New("the partition is fenced")
+
+// snapshot reads a drop in one step; errFenced, wrapped, while its partition is not served.
+func (w *world) snapshot(ctx context.Context, d sale) (snapshot, error) {
+	partition := d.ID % partitions
+	snap := snapshot{from: time.Now().UnixNano(), holds: map[int64]known{}, keys: map[string]int64{}}
+	var meta *redis.SliceCmd
+	var info *redis.StringCmd
+	var members *redis.StringSliceCmd
+	var receipts, idem *redis.MapStringStringCmd
+	var now *redis.TimeCmd
+	_, err := w.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		// The first key says to which node of a cluster all of it goes.
+		meta = p.HMGet(ctx, w.key(partition, "meta"), "server", "claim")
+		members = p.ZRange(ctx, w.key(partition, "deadlines"), 0, -1)
+		receipts = p.HGetAll(ctx, w.dropKey(d.ID, "sold"))
+		idem = p.HGetAll(ctx, w.dropKey(d.ID, "idem"))
+		now, info = p.Time(ctx), p.Info(ctx, "replication")
+		return nil
+	})
+	snap.to = time.Now().UnixNano()
+	if err != nil {
+		return snap, err
+	}
+	server, _ := meta.Val()[0].(string)
+	if server == "" || meta.Val()[1] != nil || !strings.Contains(info.Val(), "master_replid:"+server) {
+		return snap, fmt.Errorf("%w: %d", errFenced, partition)
+	}
+	put := func(text string, status byte) error {
+		k, of, err := parseMember(text)
+		if err != nil || of != d.ID {
+			return err
+		}
+		if status == live && k.Deadline <= now.Val().UnixMilli() {
+			status = due
+		}
+		k.Status = status
+		if status == lapsed {
+			if _, ok := snap.holds[k.ID]; ok {
+				return nil
+			}
+		}
+		snap.holds[k.ID] = k
+		return nil
+	}
+	for _, m := range members.Val() {
+		if err := put(m, live); err != nil {
+			return snap, err
+		}
+	}
+	for _, record := range receipts.Val() { // ended:kind:member
+		f := strings.SplitN(record, ":", 3)
+		status := sold
+		if f[1] == "c" {
+			status = cancelled
+		}
+		if err := put(f[2], status); err != nil {
+			return snap, err
+		}
+	}
+	for key, m := range idem.Val() {
+		if err := put(m, lapsed); err != nil {
+			return snap, err
+		}
+		k, _, _ := parseMember(m)
+		snap.keys[key] = k.ID
+		if held, ok := snap.holds[k.ID]; ok {
+			held.Key = key
+			snap.holds[k.ID] = held
+		}
+	}
+	return snap, nil
+}
+
+// parseMember reads drop:seq:user:created:deadline:size.
+func parseMember(text string) (k known, drop int64, err error) {
+	f := strings.SplitN(text, ":", 6)
+	if len(f) != 6 {
+		return k, 0, fmt.Errorf("member %q", text)
+	}
+	var n [5]int64
+	for i := range n {
+		if n[i], err = strconv.ParseInt(f[i], 10, 64); err != nil {
+			return k, 0, fmt.Errorf("member %q: %w", text, err)
+		}
+	}
+	return known{ID: n[0]<<29 | n[1], User: n[2], Created: n[3], Deadline: n[4], Size: f[5]}, n[0], nil
+}
