@@ -123,17 +123,13 @@ func (x *Expirer) sweep(ctx context.Context, p int) {
 // release releases all that is due in a partition and returns how long it is
 // until the next deadline.
 func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
-	k := x.e.keys
 	for {
 		callCtx, cancel := context.WithTimeout(ctx, x.e.cfg.CallTimeout)
 		var r lua.ReleaseReply
 		err := x.e.inEpoch(callCtx, p, func(token string) (err error) {
-			r, err = lua.Release(callCtx, x.e.redis, lua.ReleaseArgs{
-				Meta: k.meta(p), Token: token,
-				Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
-				DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
-				Events: k.events(p), Most: int64(x.cfg.Batch),
-			})
+			args := x.e.releaseArgs(p, int64(x.cfg.Batch))
+			args.Token = token
+			r, err = lua.Release(callCtx, x.e.redis, args)
 			return err
 		}, nil)
 		cancel()
@@ -151,6 +147,15 @@ func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
 			}
 			return time.Duration(r.NextMS+1) * time.Millisecond, nil
 		}
+	}
+}
+
+func (e *Engine) releaseArgs(p int, most int64) lua.ReleaseArgs {
+	k := e.keys
+	return lua.ReleaseArgs{
+		Meta: k.meta(p), Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
+		DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
+		Events: k.events(p), Most: most,
 	}
 }
 

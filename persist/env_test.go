@@ -35,7 +35,11 @@ type env struct {
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
-	h := harness.New(t)
+	return newEnvOn(t, harness.New(t))
+}
+
+func newEnvOn(t *testing.T, h *harness.Env) *env {
+	t.Helper()
 	leaks := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
 
