@@ -94,7 +94,7 @@ func kinds() []faultKind {
 			},
 			faultKind{name: "postgres: " + way.name, hits: hitsPostgres, lasts: brief(500, 2500), make: wired(toPostgres, way.toxics)})
 	}
-	return list
+	return append(list, topologyKinds()...)
 }
 
 // kindsOn are the kinds that a deployment can have.
