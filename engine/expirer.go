@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/holdfast/holdfast/lua"
 )
 
@@ -69,8 +67,8 @@ func (x *Expirer) Run(ctx context.Context) {
 	for p := range x.wake {
 		wg.Go(func() { x.sweep(ctx, p) })
 	}
-	if client, ok := x.e.redis.(*redis.Client); ok && !x.cfg.NoNotifications {
-		wg.Go(func() { x.listen(ctx, client) })
+	if !x.cfg.NoNotifications {
+		wg.Go(func() { x.listen(ctx) })
 	}
 	wg.Wait()
 }
@@ -156,25 +154,6 @@ func (e *Engine) releaseArgs(p int, most int64) lua.ReleaseArgs {
 		Meta: k.meta(p), Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
 		DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
 		Events: k.events(p), Most: most,
-	}
-}
-
-// listen wakes a partition's release for each expired hold key, and all of
-// them on every (re)connect, since notifications of the gap are lost.
-func (x *Expirer) listen(ctx context.Context, client *redis.Client) {
-	sub := client.PSubscribe(ctx, "__keyevent@*__:expired")
-	defer func() { _ = sub.Close() }()
-	for msg := range receive(ctx, sub) {
-		switch msg := msg.(type) {
-		case *redis.Subscription:
-			for p := range x.wake {
-				x.kick(p)
-			}
-		case *redis.Message:
-			if p, ok := x.e.keys.partitionOf(msg.Payload); ok {
-				x.kick(p)
-			}
-		}
 	}
 }
 

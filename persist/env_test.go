@@ -160,7 +160,7 @@ func (e *env) add(drop int64, records ...string) {
 }
 
 func (e *env) stream(drop int64, name string) string {
-	return fmt.Sprintf("%s:{%d}:%s", e.Prefix, drop%partitions, name)
+	return engine.KeyPrefix(e.Prefix, partitions, int(drop%partitions)) + name
 }
 
 // dead gives the dead-lettered records of the drop's partition.
