@@ -22,6 +22,7 @@ var binary string
 const (
 	envSeeds   = "HOLDFAST_FAULT_SEEDS"   // 7, or 3-9: these alone. Defaults to new ones without end
 	envMinutes = "HOLDFAST_FAULT_MINUTES" // how long
+	envFaults  = "HOLDFAST_FAULT_KINDS"   // of TestEachFault: those named in it. Defaults to all
 	envRace    = "HOLDFAST_FAULT_RACE"    // 0: without the race detector, which is quicker
 )
 
@@ -160,33 +161,51 @@ func (w *world) setupOf(seed uint64, artwork string) roundSetup {
 	return s
 }
 
-// TestEachFault goes through all kinds of faults, two a round.
+// TestEachFault goes through all kinds of faults, each on the deployment that
+// it is made for, two a round.
 func TestEachFault(t *testing.T) {
-	w := newWorld(t, everySecond.setup(binary))
-	all := kindsOn(w.setup)
-	if only := os.Getenv("HOLDFAST_FAULT_ONLY"); only != "" {
-		all = slices.DeleteFunc(all, func(k faultKind) bool { return !strings.Contains(only, k.name) })
-	}
-	const lasts = 4 * time.Second
+	only := os.Getenv(envFaults)
 	c := newTally()
 	seed := uint64(1000)
-	for pair := range slices.Chunk(all, 2) {
-		seed++
-		rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // see above
-		s := roundSetup{seed: seed, buyers: 8, lasts: lasts, artwork: os.TempDir()}
-		for i, k := range pair {
-			f, _ := place(w, rng, lasts/2, k, nil)
-			f.at += time.Duration(i) * lasts / 2
-			s.plan = append(s.plan, f)
+	done := map[string]bool{}
+	for _, of := range flavours() {
+		all := slices.DeleteFunc(kindsOn(of.setup(binary)), func(k faultKind) bool {
+			return done[k.name] || only != "" && !strings.Contains(only, k.name)
+		})
+		for _, k := range all {
+			done[k.name] = true
 		}
-		began := time.Now()
-		out := w.round(s)
-		c.add(s, "one node", out)
-		t.Logf("seed %d, %v: %v", seed, time.Since(began).Truncate(time.Millisecond), s.plan)
-		for _, v := range out.violations {
-			t.Errorf("seed %d: %s", seed, v)
+		if len(all) == 0 {
+			continue
 		}
+		t.Run(string(of), func(t *testing.T) {
+			w := newWorld(t, of.setup(binary))
+			for pair := range slices.Chunk(all, 2) {
+				seed++
+				s := w.pairOf(seed, pair)
+				began := time.Now()
+				out := w.round(s)
+				c.add(s, of, out)
+				t.Logf("seed %d, %v: %v", seed, time.Since(began).Truncate(time.Millisecond), s.plan)
+				for _, v := range out.violations {
+					t.Errorf("seed %d: %s", seed, v)
+				}
+			}
+			w.audit()
+		})
 	}
-	w.audit()
 	t.Logf("\n%s", c.summary())
+}
+
+// pairOf is a round with the given faults, one in each half.
+func (w *world) pairOf(seed uint64, pair []faultKind) roundSetup {
+	const half = 2 * time.Second
+	rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a schedule that can be repeated
+	s := roundSetup{seed: seed, buyers: 8, lasts: 2 * half, artwork: os.TempDir()}
+	for i, k := range pair {
+		f, _ := place(w, rng, half, k, nil)
+		f.at += time.Duration(i) * half
+		s.plan = append(s.plan, f)
+	}
+	return s
 }

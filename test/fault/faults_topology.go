@@ -165,20 +165,19 @@ func (f slotMoved) heal(w *world) error { return w.clusterInStep() }
 
 func topologyKinds() []faultKind {
 	partition := func(rng *rand.Rand) int64 { return rng.Int64N(partitions) }
-	sentinels, clusters := []topology{sentinel}, []topology{cluster}
 	return []faultKind{
-		{name: "primary killed", on: sentinels, hits: hitsRedis, lasts: brief(500, 2000), stopsSweep: true, losesData: true,
+		{name: "primary killed", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(500, 2000), stopsSweep: true, losesData: true,
 			make: func(*world, *rand.Rand) fault { return &primaryKilled{} }},
-		{name: "primary paused", on: sentinels, hits: hitsRedis, lasts: brief(500, 3000), stopsSweep: true, losesData: true,
+		{name: "primary paused", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(500, 3000), stopsSweep: true, losesData: true,
 			make: func(*world, *rand.Rand) fault { return &primaryPaused{} }},
-		{name: "fail-over", on: sentinels, hits: hitsRedis, lasts: brief(100, 1000), stopsSweep: true, losesData: true, make: of(failover)},
-		{name: "master killed", on: clusters, hits: hitsRedis, lasts: brief(500, 2000), stopsSweep: true, losesData: true,
+		{name: "fail-over", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(100, 1000), stopsSweep: true, losesData: true, make: of(failover)},
+		{name: "master killed", on: []topology{cluster}, hits: hitsRedis, lasts: brief(500, 2000), stopsSweep: true, losesData: true,
 			make: func(_ *world, rng *rand.Rand) fault { return &masterKilled{partition: partition(rng)} }},
-		{name: "master paused", on: clusters, hits: hitsRedis, lasts: brief(500, 3000), stopsSweep: true, losesData: true,
+		{name: "master paused", on: []topology{cluster}, hits: hitsRedis, lasts: brief(500, 3000), stopsSweep: true, losesData: true,
 			make: func(_ *world, rng *rand.Rand) fault { return &masterKilled{partition: partition(rng), pause: true} }},
-		{name: "taken over", on: clusters, hits: hitsRedis, lasts: brief(100, 1000), stopsSweep: true, losesData: true,
+		{name: "taken over", on: []topology{cluster}, hits: hitsRedis, lasts: brief(100, 1000), stopsSweep: true, losesData: true,
 			make: func(_ *world, rng *rand.Rand) fault { return takenOver{partition(rng)} }},
-		{name: "slot moved", on: clusters, hits: hitsRedis, lasts: brief(100, 1000), stopsSweep: true,
+		{name: "slot moved", on: []topology{cluster}, hits: hitsRedis, lasts: brief(100, 1000), stopsSweep: true,
 			make: func(_ *world, rng *rand.Rand) fault { return slotMoved{partition(rng), rng.IntN(3)} }},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/test/harness"
 )
 
@@ -169,7 +170,7 @@ func (w *world) people() {
 }
 
 func (w *world) key(partition int64, name string) string {
-	return fmt.Sprintf("%s:{%d}:%s", w.own.Prefix, partition, name)
+	return engine.KeyPrefix(w.own.Prefix, partitions, int(partition)) + name
 }
 
 func (w *world) dropKey(drop int64, name string) string {
