@@ -121,38 +121,49 @@ func after(s sale, ops []op, snap snapshot) (sale, []op) {
 // errFenced: the partition is not served yet.
 var errFenced = errors.New("the partition is fenced")
 
+// snapshotScript reads a drop in one step; nothing while its partition is fenced.
+var snapshotScript = redis.NewScript(`
+local m = redis.call('HMGET', KEYS[1], 'server', 'claim')
+local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if m[1] ~= server or m[2] then return {} end
+local time = redis.call('TIME')
+return { time[1] * 1000 + math.floor(time[2] / 1000), redis.call('ZRANGE', KEYS[2], 0, -1),
+  redis.call('HVALS', KEYS[3]), redis.call('HGETALL', KEYS[4]) }
+`)
+
 // snapshot reads a drop in one step; errFenced, wrapped, while its partition is not served.
 func (w *world) snapshot(ctx context.Context, d sale) (snapshot, error) {
 	partition := d.ID % partitions
 	snap := snapshot{from: time.Now().UnixNano(), holds: map[int64]known{}, keys: map[string]int64{}}
-	var meta *redis.SliceCmd
-	var info *redis.StringCmd
-	var members *redis.StringSliceCmd
-	var receipts, idem *redis.MapStringStringCmd
-	var now *redis.TimeCmd
-	_, err := w.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		// The first key says to which node of a cluster all of it goes.
-		meta = p.HMGet(ctx, w.key(partition, "meta"), "server", "claim")
-		members = p.ZRange(ctx, w.key(partition, "deadlines"), 0, -1)
-		receipts = p.HGetAll(ctx, w.dropKey(d.ID, "sold"))
-		idem = p.HGetAll(ctx, w.dropKey(d.ID, "idem"))
-		now, info = p.Time(ctx), p.Info(ctx, "replication")
-		return nil
-	})
+	reply, err := snapshotScript.Run(ctx, w.redis, []string{
+		w.key(partition, "meta"), w.key(partition, "deadlines"), w.dropKey(d.ID, "sold"), w.dropKey(d.ID, "idem"),
+	}).Slice()
 	snap.to = time.Now().UnixNano()
 	if err != nil {
 		return snap, err
 	}
-	server, _ := meta.Val()[0].(string)
-	if server == "" || meta.Val()[1] != nil || !strings.Contains(info.Val(), "master_replid:"+server) {
+	if len(reply) == 0 {
 		return snap, fmt.Errorf("%w: %d", errFenced, partition)
 	}
+	now, ok := reply[0].(int64)
+	var lists [3][]string
+	for i := range lists {
+		items, isList := reply[1+i].([]any)
+		ok = ok && isList
+		for _, item := range items {
+			lists[i] = append(lists[i], fmt.Sprint(item))
+		}
+	}
+	if !ok {
+		return snap, fmt.Errorf("snapshot: %v", reply)
+	}
+	members, receipts, idem := lists[0], lists[1], lists[2]
 	put := func(text string, status byte) error {
 		k, of, err := parseMember(text)
 		if err != nil || of != d.ID {
 			return err
 		}
-		if status == live && k.Deadline <= now.Val().UnixMilli() {
+		if status == live && k.Deadline <= now {
 			status = due
 		}
 		k.Status = status
@@ -164,12 +175,12 @@ func (w *world) snapshot(ctx context.Context, d sale) (snapshot, error) {
 		snap.holds[k.ID] = k
 		return nil
 	}
-	for _, m := range members.Val() {
+	for _, m := range members {
 		if err := put(m, live); err != nil {
 			return snap, err
 		}
 	}
-	for _, record := range receipts.Val() { // ended:kind:member
+	for _, record := range receipts { // ended:kind:member
 		f := strings.SplitN(record, ":", 3)
 		status := sold
 		if f[1] == "c" {
@@ -179,7 +190,8 @@ func (w *world) snapshot(ctx context.Context, d sale) (snapshot, error) {
 			return snap, err
 		}
 	}
-	for key, m := range idem.Val() {
+	for i := 0; i+1 < len(idem); i += 2 {
+		key, m := idem[i], idem[i+1]
 		if err := put(m, lapsed); err != nil {
 			return snap, err
 		}
