@@ -3,6 +3,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 type form struct {
 	seeds   []uint64      // these alone; nil: new ones, for as long as lasts
 	lasts   time.Duration // 0: until the seeds are done
-	block   int           // rounds on one deployment
+	block   time.Duration // on one deployment
 	artwork string
 }
 
@@ -69,7 +70,7 @@ func TestCampaign(t *testing.T) {
 func shortSeeds() []uint64 { return []uint64{0, 4} }
 
 func formOf(getenv func(string) string) (form, error) {
-	f := form{block: 40, artwork: os.TempDir()}
+	f := form{block: 5 * time.Minute, artwork: os.TempDir()}
 	seeds, minutes := getenv(envSeeds), getenv(envMinutes)
 	if seeds == "" && minutes == "" {
 		f.seeds = shortSeeds()
@@ -81,6 +82,7 @@ func formOf(getenv func(string) string) (form, error) {
 			return f, fmt.Errorf("%s is %q: want minutes", envMinutes, minutes)
 		}
 		f.lasts = time.Duration(n * float64(time.Minute))
+		f.block = min(f.block, f.lasts/time.Duration(len(flavours()))) // at least one of each
 	}
 	if seeds == "" {
 		return f, nil
@@ -102,36 +104,36 @@ func formOf(getenv func(string) string) (form, error) {
 
 // run goes through the seeds, block after block of one kind of deployment.
 func (f form) run(t *testing.T, c *tally) {
+	all := uint64(len(flavours()))
 	if f.seeds != nil {
 		for _, of := range flavours() {
-			mine := slices.DeleteFunc(slices.Clone(f.seeds), func(s uint64) bool { return flavourOf(s) != of })
-			for block := range slices.Chunk(mine, f.block) {
-				f.runBlock(t, c, of, block)
+			if mine := slices.DeleteFunc(slices.Clone(f.seeds), func(s uint64) bool { return flavourOf(s) != of }); len(mine) > 0 {
+				f.runBlock(t, c, of, slices.Values(mine))
 			}
 		}
 		return
 	}
-	first := uint64(time.Now().Unix()) * uint64(len(flavours())) //nolint:gosec // after 1970
+	// Seeds that were not used before, of each flavour in turn.
+	next := uint64(time.Now().Unix()) * 1000 * all //nolint:gosec // after 1970
 	for n := uint64(0); time.Since(c.began) < f.lasts; n++ {
-		of := flavours()[n%uint64(len(flavours()))]
-		block := make([]uint64, f.block)
-		for i := range block {
-			block[i] = first + (n/uint64(len(flavours()))*uint64(f.block)+uint64(i))*uint64(len(flavours())) + n%uint64(len(flavours()))
-		}
-		f.runBlock(t, c, of, block)
+		f.runBlock(t, c, flavours()[n%all], func(yield func(uint64) bool) {
+			for began := time.Now(); time.Since(began) < f.block && time.Since(c.began) < f.lasts; next += all {
+				if !yield(next + n%all) {
+					return
+				}
+			}
+		})
 	}
 }
 
 // runBlock runs the seeds on one deployment. What ends a deployment early,
 // such as work that is never done, is a violation of the seed that it met.
-func (f form) runBlock(t *testing.T, c *tally, of flavour, seeds []uint64) {
+func (f form) runBlock(t *testing.T, c *tally, of flavour, seeds iter.Seq[uint64]) {
 	var seed uint64
-	ok := t.Run(fmt.Sprintf("%s from seed %d", of, seeds[0]), func(t *testing.T) {
+	ok := t.Run(string(of), func(t *testing.T) {
 		w := newWorld(t, of.setup(binary))
-		for _, seed = range seeds {
-			if f.lasts > 0 && time.Since(c.began) >= f.lasts {
-				return
-			}
+		for next := range seeds {
+			seed = next
 			s := w.setupOf(seed, f.artwork)
 			out := w.round(s)
 			c.add(s, of, out)

@@ -30,13 +30,14 @@ type known struct {
 	Key      string
 	Status   byte
 
-	Created, Deadline int64 // Unix ms
+	Created, Deadline, Ended int64 // Unix ms; Ended 0: not sold and not cancelled
 }
 
 // fate is how a hold ended, or that it has not, as the stores tell afterwards.
 type fate struct {
 	User                     int64
 	Size                     string
+	Key                      string // Idempotency-Key it was asked for with, where Redis still knows
 	Status                   string // completed, cancelled, expired, refused; active: live in Redis
 	Created, Deadline, Ended int64  // Unix ms by Redis's clock; Ended 0: active
 }
@@ -361,6 +362,9 @@ func resolve(s sale, ops []op, fates map[int64]fate) (resolved []op, lapses map[
 		case reserve:
 			i := slices.IndexFunc(untold, func(id int64) bool {
 				f := fates[id]
+				if f.Key != "" {
+					return f.Key == o.Key
+				}
 				return f.User == o.User && f.Size == o.Size && (f.Created+1)*1e6 > o.Call
 			})
 			if i < 0 {

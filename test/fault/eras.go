@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,6 +119,26 @@ func after(s sale, ops []op, snap snapshot) (sale, []op) {
 	return s, out
 }
 
+// withSeen adds to the fates what a snapshot saw and the stores may have
+// forgotten since.
+func withSeen(fates map[int64]fate, snap snapshot) map[int64]fate {
+	out := maps.Clone(fates)
+	for id, k := range snap.holds {
+		f, ok := out[id]
+		switch {
+		case k.Status == sold:
+			f = fate{Status: "completed", Ended: k.Ended}
+		case k.Status == cancelled:
+			f = fate{Status: "cancelled", Ended: k.Ended}
+		case !ok:
+			f = fate{Status: "active"}
+		}
+		f.User, f.Size, f.Key, f.Created, f.Deadline = k.User, k.Size, k.Key, k.Created, k.Deadline
+		out[id] = f
+	}
+	return out
+}
+
 // errFenced: the partition is not served yet.
 var errFenced = errors.New("the partition is fenced")
 
@@ -188,6 +209,11 @@ func (w *world) snapshot(ctx context.Context, d sale) (snapshot, error) {
 		}
 		if err := put(f[2], status); err != nil {
 			return snap, err
+		}
+		k, _, _ := parseMember(f[2])
+		if k, ok := snap.holds[k.ID]; ok {
+			k.Ended, _ = strconv.ParseInt(f[0], 10, 64)
+			snap.holds[k.ID] = k
 		}
 	}
 	for i := 0; i+1 < len(idem); i += 2 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -109,46 +110,51 @@ func (h *history) byDrop() map[int64][]op {
 	return out
 }
 
-// merged joins the attempts of one reserve: an Idempotency-Key takes one unit
-// at most, so an answer to any attempt says that exactly one of those up to it
-// has happened, somewhere between the first call and the answer. Attempts
-// whose outcome stayed unknown vanish into it, earlier refusals stay.
+// merged joins the attempts at one thing.
 //
-// After a refusal alone nothing is joined: an earlier attempt may still be on
-// its way (in a socket, or in a process that is stopped) and happen later.
+// A reserve: an Idempotency-Key takes one unit at most, so an answer to any
+// attempt says that exactly one of those up to it has happened, somewhere
+// between the first call and the answer. Attempts whose outcome stayed unknown
+// vanish into it, earlier refusals stay. After a refusal alone nothing is
+// joined: an earlier attempt may still be on its way (in a socket, or in a
+// process that is stopped) and happen later.
 //
-// A purchase or a cancel needs no joining: of each hold it happens once, and
-// an attempt of unknown outcome that comes late changes nothing any more.
+// Without any answer the attempts are one that may happen at any time from the
+// first call on; so are purchases, and cancels, of one hold, since each
+// happens at most once.
 func merged(ops []op) []op {
-	first := map[string]int64{} // key → call of its first attempt of unknown outcome
-	known := map[string]bool{}
+	type intent struct {
+		kind kind
+		what string
+	}
+	of := func(o op) intent {
+		if o.Kind == reserve {
+			return intent{reserve, o.Key}
+		}
+		return intent{o.Kind, strconv.FormatInt(o.ID, 10)}
+	}
+	first := map[intent]int64{} // call of the first attempt of unknown outcome
+	known := map[intent]bool{}
 	for _, o := range ops {
-		if o.Kind != reserve || o.Key == "" {
-			continue
+		i := of(o)
+		if at, ok := first[i]; o.Result == unknown && (!ok || o.Call < at) {
+			first[i] = o.Call
 		}
-		if at, ok := first[o.Key]; o.Result == unknown && (!ok || o.Call < at) {
-			first[o.Key] = o.Call
-		}
-		known[o.Key] = known[o.Key] || o.acknowledged()
+		known[i] = known[i] || o.Kind == reserve && o.acknowledged()
 	}
 	out := make([]op, 0, len(ops))
 	for _, o := range ops {
-		at, attempted := first[o.Key]
-		if o.Kind != reserve || o.Key == "" || !attempted || !known[o.Key] {
-			if o.Result == unknown {
-				o.Return = never
-			}
-			out = append(out, o)
-			continue
-		}
+		i := of(o)
+		at, attempted := first[i]
 		switch {
-		case o.Result == unknown: // part of the one below
-		case o.acknowledged():
+		case o.Result == unknown && (known[i] || o.Call != at):
+			continue // part of another
+		case o.Result == unknown:
+			o.Return = never
+		case o.Kind == reserve && o.acknowledged() && attempted:
 			o.Result, o.Call = either, min(o.Call, at)
-			out = append(out, o)
-		default:
-			out = append(out, o)
 		}
+		out = append(out, o)
 	}
 	slices.SortStableFunc(out, func(a, b op) int { return cmp.Compare(a.Call, b.Call) })
 	return out

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"time"
 
@@ -87,26 +88,22 @@ func (w *world) judge(s roundSetup, m *market, ran ran, well int64) outcome {
 			}
 			return from + lapseBound.Nanoseconds()
 		}
-		histories := []struct {
-			sale sale
-			ops  []op
-		}{{d, ops}}
+		histories := []kept{{d, ops, fates}}
 		if ran.lossy > 0 {
+			histories[0].Ops = before(ops, ran.lossy)
+			histories[0].Fates = withSeen(fates, ran.last[d.ID])
 			begun, rest := after(d, ops, ran.snapshots[d.ID])
-			histories[0].ops = before(ops, ran.lossy)
-			histories = append(histories, struct {
-				sale sale
-				ops  []op
-			}{begun, rest})
+			histories = append(histories, kept{begun, rest, fates})
 		}
 		for _, h := range histories {
-			v := check(h.sale, h.ops, fates, lapseBy)
+			v := check(h.Sale, h.Ops, h.Fates, lapseBy)
 			switch v.result {
 			case porcupine.Illegal:
-				out.violations = append(out.violations, w.picture(s, d, v))
+				out.violations = append(out.violations, w.picture(s, d, v)+"\n  all of it: "+keep(s, h))
 			case porcupine.Unknown:
 				out.undecided++
-				w.t.Logf("seed %d: the history of drop %d (%d operations) is undecided within %v", s.seed, d.ID, len(h.ops), openTimeout)
+				w.t.Logf("seed %d: the history of drop %d (%d operations) is undecided within %v; it is kept in %s",
+					s.seed, d.ID, len(h.Ops), openTimeout, keep(s, h))
 			case porcupine.Ok:
 			}
 		}
@@ -223,6 +220,26 @@ func (w *world) picture(s roundSetup, d sale, v verdict) string {
 		return story + "\n  no picture: " + err.Error()
 	}
 	return story + "\n  picture: " + path
+}
+
+// kept is a history with all that its check needs.
+type kept struct {
+	Sale  sale
+	Ops   []op
+	Fates map[int64]fate
+}
+
+// keep writes a history to a file and gives its path.
+func keep(s roundSetup, h kept) string {
+	path := fmt.Sprintf("%s/seed-%d-drop-%d.json", s.artwork, s.seed, h.Sale.ID)
+	raw, err := json.Marshal(h)
+	if err == nil {
+		err = os.WriteFile(path, raw, 0o600)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return path
 }
 
 func clock(ns int64) string {

@@ -55,6 +55,7 @@ func (p plan) losesData() bool {
 // ran is what happened when.
 type ran struct {
 	lossy     int64              // before the first fault that loses data, Unix ns; 0: there was none
+	last      map[int64]snapshot // of each drop, just before that; those that could be had
 	snapshots map[int64]snapshot // of each drop, after the last
 }
 
@@ -94,6 +95,7 @@ func (p plan) run(w *world, drops []sale, lasts time.Duration) (r ran) {
 			do, doing = e.fault.heal, "heal"
 		}
 		if e.losesData && !e.heal && r.lossy == 0 {
+			r.last = w.lastSeen(drops)
 			r.lossy = time.Now().UnixNano()
 		}
 		if err := do(w); err != nil {
@@ -125,6 +127,19 @@ func (w *world) snapshots(drops []sale) map[int64]snapshot {
 			all[d.ID], err = w.snapshot(ctx, d)
 			return err
 		})
+	}
+	return all
+}
+
+// lastSeen takes what snapshots can be had at once.
+func (w *world) lastSeen(drops []sale) map[int64]snapshot {
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+	defer cancel()
+	all := map[int64]snapshot{}
+	for _, d := range drops {
+		if snap, err := w.snapshot(ctx, d); err == nil {
+			all[d.ID] = snap
+		}
 	}
 	return all
 }

@@ -248,7 +248,21 @@ func (w *world) fates(drop int64) (map[int64]fate, error) {
 		}
 		out[id] = f
 	}
-	return out, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	keys, err := w.redis.HGetAll(ctx, w.dropKey(drop, "idem")).Result()
+	for key, m := range keys {
+		k, _, err := parseMember(m)
+		if err != nil {
+			return nil, err
+		}
+		if f, ok := out[k.ID]; ok {
+			f.Key = key
+			out[k.ID] = f
+		}
+	}
+	return out, err
 }
 
 // handedOut notes the ids of a round and says which had been given before.
