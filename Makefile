@@ -3,7 +3,12 @@
 VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PORT      ?= 3000
 FUZZTIME  ?= 20s
+MINUTES   ?= 30
+# Of make fault: one seed or a range (7, 3-9). Given, these alone are run.
+SEEDS     ?=
 BENCHTIME ?= 5s
+# Of make fault: 1 builds holdfast with the race detector, 0 without, which is quicker.
+RACE      ?= 1
 # Anything else to hand on: make test TESTFLAGS='-run TestReserve -v', make run ARGS='--data /tmp/x'
 SCRIPT    ?= checkout
 PICTURES  ?= bin/pictures
@@ -15,7 +20,7 @@ LINT = .ci/tool golangci-lint github.com/golangci/golangci-lint/v2 v2.15.0 \
 K6   = .ci/tool k6 go.k6.io/k6 v1.8.1 go.k6.io/k6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fuzz lint bench bench-live mutate k6 pictures clean go servers compiler browser node
+.PHONY: help run build test test-unit fault mutate fuzz lint bench bench-live k6 pictures clean go servers compiler browser node
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +38,10 @@ test: go servers compiler browser node ## Install what is missing and run every 
 
 test-unit: go servers ## Run the packages' own tests only: no suites of test/, no race detector
 	go test -timeout 5m $(TESTFLAGS) $$(go list ./... | grep -v '/test/')
+
+fault: go servers compiler ## Try to break the promises with faults for MINUTES (30), or those of SEEDS (7, 3-9)
+	CGO_ENABLED=1 HOLDFAST_FAULT_RACE=$(RACE) HOLDFAST_FAULT_SEEDS=$(SEEDS) HOLDFAST_FAULT_MINUTES=$(if $(SEEDS),,$(MINUTES)) \
+	  go test -count 1 -v -timeout 0 -run '^TestCampaign$$' $(TESTFLAGS) ./test/fault
 
 fuzz: go ## Run each fuzz test for FUZZTIME (20s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \

@@ -139,3 +139,19 @@ func (d *dockerServer) Kill() error {
 	_, err = engine.ContainerKill(ctx, d.container.GetContainerID(), client.ContainerKillOptions{Signal: "KILL"})
 	return errors.Join(err, engine.Close())
 }
+
+func (d *dockerServer) pause(stop bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	engine, err := client.New(client.FromEnv)
+	if err != nil {
+		return fmt.Errorf("docker: %w", err)
+	}
+	id := d.container.GetContainerID()
+	if stop {
+		_, err = engine.ContainerPause(ctx, id, client.ContainerPauseOptions{})
+	} else {
+		_, err = engine.ContainerUnpause(ctx, id, client.ContainerUnpauseOptions{})
+	}
+	return errors.Join(err, engine.Close())
+}

@@ -2,6 +2,8 @@ package harness
 
 import (
 	"context"
+	"fmt"
+	"syscall"
 	"testing"
 )
 
@@ -68,6 +70,31 @@ func (e *OwnEnv) KillRedis() { e.tb.Helper(); e.kill(e.servers.redis) }
 
 // StartRedis starts Redis again and waits until it answers.
 func (e *OwnEnv) StartRedis() { e.tb.Helper(); e.start(e.servers.redis) }
+
+// PauseRedis stops Redis in its tracks (SIGSTOP): its connections stay, and
+// what is sent on them waits.
+func (e *OwnEnv) PauseRedis() { e.tb.Helper(); e.check(pause(e.servers.redis, true)) }
+
+// ResumeRedis lets a paused Redis go on: it first does what was sent meanwhile,
+// also for clients that have gone.
+func (e *OwnEnv) ResumeRedis() { e.tb.Helper(); e.check(pause(e.servers.redis, false)) }
+
+func pause(s server, stop bool) error {
+	switch s := s.(type) {
+	case *dockerServer:
+		return s.pause(stop)
+	case interface{ PID() int }:
+		sig := syscall.SIGCONT
+		if stop {
+			sig = syscall.SIGSTOP
+		}
+		if pid := s.PID(); pid != 0 {
+			return syscall.Kill(pid, sig)
+		}
+		return nil
+	}
+	return fmt.Errorf("%T cannot be paused", s)
+}
 
 // StopPostgres has Postgres end in order, ending its sessions.
 func (e *OwnEnv) StopPostgres() { e.tb.Helper(); e.stop(e.servers.postgres) }

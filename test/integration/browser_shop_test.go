@@ -168,7 +168,7 @@ func TestBrowserRestart(t *testing.T) {
 	shop.shows(later, tid(card(id), "available"), "4")
 	console.state(later, "live")
 
-	if status := server.terminate(); status != 0 {
+	if status := server.Terminate(); status != 0 {
 		t.Errorf("it ended with %d", status)
 	}
 	harness.Eventually(t, later, func() error {
@@ -179,8 +179,8 @@ func TestBrowserRestart(t *testing.T) {
 		}
 		return nil
 	})
-	server.again()
-	server.ready()
+	server.Again()
+	server.Ready()
 	shop.state(later, "live")
 	console.state(later, "live")
 	s.mustReserve(object{"dropId": id, "userName": "gil"})

@@ -73,9 +73,9 @@ type visitor struct {
 
 // visit opens a path of the server as somebody new. Errors in the page, and
 // requests to any other host, fail the test at its end.
-func (b *browser) visit(p *process, path string, first ...chromedp.Action[chromedp.Void]) *visitor {
+func (b *browser) visit(p *harness.Process, path string, first ...chromedp.Action[chromedp.Void]) *visitor {
 	b.t.Helper()
-	v := &visitor{t: b.t, home: p.url}
+	v := &visitor{t: b.t, home: p.URL}
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(v.notice))
 	v.ctx = ctx
 	b.t.Cleanup(func() {
@@ -91,7 +91,7 @@ func (b *browser) visit(p *process, path string, first ...chromedp.Action[chrome
 	}
 	v.do(call(cdplog.Enable, cdp.Empty{}), call(network.Enable, network.EnableParams{}))
 	v.do(first...)
-	v.do(chromedp.Navigate(p.url + path))
+	v.do(chromedp.Navigate(p.URL + path))
 	return v
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast/holdfast/test/harness"
 )
 
 // emptyDatabase is a deployment on a database without a schema.
@@ -36,7 +38,7 @@ func (d *deployment) emptyDatabase(t testing.TB) *deployment {
 func TestMigrateAndSeedMayBeRepeated(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t).emptyDatabase(t)
-	printed, status := d.run(t, "serve", "--port", freePort(t))
+	printed, status := d.run(t, "serve", "--port", harness.FreePort(t))
 	if status != 1 {
 		t.Errorf("serve without a schema ended with %d", status)
 	}
@@ -168,7 +170,7 @@ func TestHelpAndVersion(t *testing.T) {
 func TestStoresThatAreAway(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
-	port := freePort(t)
+	port := harness.FreePort(t)
 	away := *d
 	away.redisURL = "redis://127.0.0.1:" + port + "/0"
 	for _, c := range []string{"serve", "audit", "seed"} {

@@ -54,20 +54,20 @@ func (d *deployment) env() []string {
 }
 
 // serve starts an instance on a free port and waits until it is ready.
-func (d *deployment) serve(t testing.TB, args ...string) *process {
+func (d *deployment) serve(t testing.TB, args ...string) *harness.Process {
 	t.Helper()
 	p := d.instance(t, args...)
-	p.start()
-	p.ready()
+	p.Start()
+	p.Ready()
 	return p
 }
 
 // instance is one that is not started yet.
-func (d *deployment) instance(t testing.TB, args ...string) *process {
+func (d *deployment) instance(t testing.TB, args ...string) *harness.Process {
 	t.Helper()
-	port := freePort(t)
+	port := harness.FreePort(t)
 	p := command(t, d.env(), append([]string{"serve", "--host", "127.0.0.1", "--port", port}, args...)...)
-	p.url = "http://127.0.0.1:" + port
+	p.URL = "http://127.0.0.1:" + port
 	return p
 }
 

@@ -18,15 +18,15 @@ import (
 var serverPID = regexp.MustCompile(`\(pid (\d+)\)`)
 
 // dev is one dev process on the data folder, ready.
-func dev(t testing.TB, data string) *process {
+func dev(t testing.TB, data string) *harness.Process {
 	t.Helper()
-	port := freePort(t)
+	port := harness.FreePort(t)
 	p := command(t, nil, "dev", "--data", data, "--port", port)
-	p.url = "http://127.0.0.1:" + port
-	p.start()
-	p.ready()
+	p.URL = "http://127.0.0.1:" + port
+	p.Start()
+	p.Ready()
 	harness.Eventually(t, 5*time.Second, func() error {
-		if !strings.Contains(p.out.String(), "Ctrl-C") {
+		if !strings.Contains(p.Log(), "Ctrl-C") {
 			return fmt.Errorf("it has not said how to use it")
 		}
 		return nil
@@ -35,17 +35,17 @@ func dev(t testing.TB, data string) *process {
 }
 
 // servers are the process ids of the Redis and Postgres that dev started.
-func servers(p *process) (pids []int) {
-	p.t.Helper()
-	for _, m := range serverPID.FindAllStringSubmatch(p.out.String(), -1) {
+func servers(t testing.TB, p *harness.Process) (pids []int) {
+	t.Helper()
+	for _, m := range serverPID.FindAllStringSubmatch(p.Log(), -1) {
 		pid, err := strconv.Atoi(m[1])
 		if err != nil {
-			p.t.Fatal(err)
+			t.Fatal(err)
 		}
 		pids = append(pids, pid)
 	}
 	if len(pids) != 2 {
-		p.t.Fatalf("dev names %v, want two servers", pids)
+		t.Fatalf("dev names %v, want two servers", pids)
 	}
 	return pids
 }
@@ -63,8 +63,8 @@ func TestDev(t *testing.T) {
 
 	// The first start, and all that the printed lines invite to.
 	p := dev(t, data)
-	contains(t, p.out.String(), "Sample drop 1", "Sample drop 2", "Sample drop 3", p.url,
-		"curl -s "+p.url+"/api/drops/create", "curl -s "+p.url+"/api/drops/reserve", "curl -s "+p.url+"/api/drops/purchase")
+	contains(t, p.Log(), "Sample drop 1", "Sample drop 2", "Sample drop 3", p.URL,
+		"curl -s "+p.URL+"/api/drops/create", "curl -s "+p.URL+"/api/drops/reserve", "curl -s "+p.URL+"/api/drops/purchase")
 	s := newShop(t, p)
 	var drops []drop
 	if a := s.call("GET", "/api/drops", nil, &drops); a.err != nil || len(drops) != 3 || len(drops[1].Sizes) != 4 {
@@ -87,14 +87,14 @@ func TestDev(t *testing.T) {
 	}
 
 	// A second one on the same data.
-	printed, status := run(t, nil, "dev", "--data", data, "--port", freePort(t))
+	printed, status := run(t, nil, "dev", "--data", data, "--port", harness.FreePort(t))
 	if status != 1 {
 		t.Errorf("a second dev ended with %d", status)
 	}
-	contains(t, printed, "in use", fmt.Sprintf("process %d", p.cmd.Process.Pid))
+	contains(t, printed, "in use", fmt.Sprintf("process %d", p.PID()))
 
 	// Ctrl-C, while a connection idles.
-	idle, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	idle, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,9 +105,9 @@ func TestDev(t *testing.T) {
 	if n, err := idle.Read(make([]byte, 1000)); err != nil || n == 0 {
 		t.Fatalf("read %d bytes, %v", n, err)
 	}
-	pids := servers(p)
-	p.signal(syscall.SIGINT)
-	if status := p.wait(15 * time.Second); status != 0 {
+	pids := servers(t, p)
+	p.Signal(syscall.SIGINT)
+	if status := p.Wait(15 * time.Second); status != 0 {
 		t.Errorf("dev ended with %d", status)
 	}
 	gone(t, pids)
@@ -129,8 +129,8 @@ func TestDev(t *testing.T) {
 	contains(t, printed, port, "in use", "--port")
 
 	p = dev(t, data)
-	s.urls = []string{p.url}
-	if strings.Contains(p.out.String(), "Sample drop") {
+	s.urls = []string{p.URL}
+	if strings.Contains(p.Log(), "Sample drop") {
 		t.Error("the restart seeds again")
 	}
 	found := func() {
@@ -155,17 +155,17 @@ func TestDev(t *testing.T) {
 
 	// kill -9, in the moment after a purchase.
 	last := s.mustBuy(live.ID)
-	pids = servers(p)
-	p.kill()
+	pids = servers(t, p)
+	p.Kill()
 	p = dev(t, data)
-	s.urls = []string{p.url}
+	s.urls = []string{p.URL}
 	found()
 	if now, a := s.purchase(live.ID); a.status != http.StatusOK || !sameReceipt(now, last) {
 		t.Errorf("the receipt was %+v, is %v", last, a)
 	}
 	gone(t, pids)
-	pids = servers(p)
-	if status := p.terminate(); status != 0 {
+	pids = servers(t, p)
+	if status := p.Terminate(); status != 0 {
 		t.Errorf("dev ended with %d", status)
 	}
 	gone(t, pids)
@@ -176,7 +176,7 @@ func gone(t testing.TB, pids []int) {
 	t.Helper()
 	harness.Eventually(t, 5*time.Second, func() error {
 		for _, pid := range pids {
-			if alive(pid) {
+			if harness.Alive(pid) {
 				return fmt.Errorf("process %d is still there", pid)
 			}
 		}

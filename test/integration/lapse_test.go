@@ -48,7 +48,7 @@ func TestTenThousandHoldsLapse(t *testing.T) {
 	ofTheDrop := d.key(int(id%partitions), "deadlines")
 	proxy.DropNextReply(ofTheDrop)
 	first := slow.instance(t, "--roles", "expirer")
-	first.start()
+	first.Start()
 	harness.Eventually(t, 20*time.Second, func() error {
 		proxy.DropNextReply(ofTheDrop)
 		available, err := d.redis.HGet(t.Context(), d.dropKey(id), "a:").Int()
@@ -57,7 +57,7 @@ func TestTenThousandHoldsLapse(t *testing.T) {
 		}
 		return err
 	})
-	first.kill()
+	first.Kill()
 	midway := s.drop(id)
 	t.Logf("killed with %d of %d units back", midway.Available, n)
 	if midway.Available == n {

@@ -6,8 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/holdfast/holdfast/persist"
@@ -38,10 +36,6 @@ func prepare() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "holdfast-integration-"); err != nil {
 		return "", err
 	}
-	binary = filepath.Join(dir, "holdfast")
-	out, err := exec.Command("go", "build", "-race", "-o", binary, "../../cmd/holdfast").CombinedOutput()
-	if err != nil {
-		return dir, fmt.Errorf("build holdfast: %w\n%s", err, out)
-	}
-	return dir, nil
+	binary, err = harness.Build(dir, true)
+	return dir, err
 }

@@ -154,9 +154,9 @@ func TestAuditAsJSONAndAgain(t *testing.T) {
 	contains(t, printed, `"live_holds":1`)
 
 	watch := command(t, d.env(), "audit", "--watch", "--every", "100ms", "--json")
-	watch.start()
+	watch.Start()
 	harness.Eventually(t, 20*time.Second, func() error {
-		if n := strings.Count(watch.out.String(), `"differences":0`); n < 2 {
+		if n := strings.Count(watch.Log(), `"differences":0`); n < 2 {
 			return fmt.Errorf("%d audits", n)
 		}
 		return nil
@@ -165,13 +165,13 @@ func TestAuditAsJSONAndAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	harness.Eventually(t, 20*time.Second, func() error {
-		if !strings.Contains(watch.out.String(), `"differences":1`) {
+		if !strings.Contains(watch.Log(), `"differences":1`) {
 			return fmt.Errorf("no difference found")
 		}
 		return nil
 	})
-	watch.signal(syscall.SIGINT)
-	if status := watch.wait(10 * time.Second); status != 1 {
+	watch.Signal(syscall.SIGINT)
+	if status := watch.Wait(10 * time.Second); status != 1 {
 		t.Errorf("audit --watch ended with %d, want the last audit's 1", status)
 	}
 }

@@ -57,7 +57,7 @@ func TestDropWhoseCreationHasNoKnownOutcome(t *testing.T) {
 	d.balanced(t)
 	d.want(t, 1, `SELECT count(*) FROM purchases WHERE drop_id = $1`, id)
 
-	if status := instance.terminate(); status != 0 {
+	if status := instance.Terminate(); status != 0 {
 		t.Errorf("the instance ended with %d", status)
 	}
 	s = newShop(t, d.serve(t, "--roles", "api"))
@@ -79,7 +79,7 @@ func TestRedisLosesItsData(t *testing.T) {
 	bought := s.mustBuy(first.ID)
 	s.mustReserve(object{"dropId": id, "userId": people[1]})
 	d.drained(t, 30*time.Second)
-	instance.terminate()
+	instance.Terminate()
 
 	keys, err := d.redis.Keys(t.Context(), d.prefix+":*").Result()
 	if err != nil || len(keys) == 0 {
@@ -147,14 +147,14 @@ func TestEndWithAFrozenStore(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := dev(t, data)
-			pids := servers(p)
+			pids := servers(t, p)
 			s := newShop(t, p)
 			s.mustBuy(s.mustReserve(object{"dropId": 1, "userId": 1}).ID)
 			if err := syscall.Kill(pids[i], syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
-			p.signal(syscall.SIGINT)
-			p.wait(10 * time.Second)
+			p.Signal(syscall.SIGINT)
+			p.Wait(10 * time.Second)
 			gone(t, pids)
 
 			// What was sold is there again.
@@ -162,7 +162,7 @@ func TestEndWithAFrozenStore(t *testing.T) {
 			if err := newShop(t, p).stockIs(1, 99, 0, 1); err != nil {
 				t.Error(err)
 			}
-			if status := p.terminate(); status != 0 {
+			if status := p.Terminate(); status != 0 {
 				t.Errorf("dev ended with %d", status)
 			}
 		})

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/holdfast/holdfast/engine"
+
+	"github.com/holdfast/holdfast/test/harness"
 )
 
 // TestRush has many more buyers than units, at once. Not beside other tests: they
@@ -39,7 +41,7 @@ func TestRush(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDeployment(t)
-			var instances []*process
+			var instances []*harness.Process
 			for range c.instances {
 				instances = append(instances, d.serve(t))
 			}

@@ -44,11 +44,11 @@ func TestServeNamesRedisSettingsThatBreakPromises(t *testing.T) {
 	p := d.serve(t)
 	for _, name := range []string{"maxmemory-policy", "appendonly", "appendfsync"} {
 		named := false
-		for line := range strings.Lines(p.out.String()) {
+		for line := range strings.Lines(p.Log()) {
 			named = named || strings.Contains(line, "level=WARN") && strings.Contains(line, name)
 		}
 		if !named {
-			t.Errorf("no warning names %s:\n%s", name, p.out.String())
+			t.Errorf("no warning names %s:\n%s", name, p.Log())
 		}
 	}
 	got, err := d.redis.ConfigGet(t.Context(), "notify-keyspace-events").Result()
@@ -96,8 +96,8 @@ func TestRolesSpecialise(t *testing.T) {
 		if _, a := worker.reserve(object{"dropId": id, "userId": people[2]}); a.status != http.StatusNotFound {
 			t.Errorf("the %s sells: %v", role, a)
 		}
-		if p.terminate() != 0 {
-			t.Errorf("the %s ended with %d", role, p.exitCode())
+		if p.Terminate() != 0 {
+			t.Errorf("the %s ended with %d", role, p.ExitCode())
 		}
 	}
 }
@@ -105,7 +105,7 @@ func TestRolesSpecialise(t *testing.T) {
 func TestPortComesFromTheEnvironment(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
-	own, usual := freePort(t), freePort(t)
+	own, usual := harness.FreePort(t), harness.FreePort(t)
 	for _, c := range []struct {
 		env  []string
 		want string
@@ -115,9 +115,9 @@ func TestPortComesFromTheEnvironment(t *testing.T) {
 		{[]string{"PORT=" + usual, "HOLDFAST_PORT=" + own}, own},
 	} {
 		p := command(t, append(d.env(), c.env...), "serve")
-		p.url = "http://127.0.0.1:" + c.want
-		p.start()
-		p.ready()
+		p.URL = "http://127.0.0.1:" + c.want
+		p.Start()
+		p.Ready()
 		if c.want == own && len(c.env) == 1 { // while it has it
 			printed, status := d.run(t, "serve", "--host", "0.0.0.0", "--port", own)
 			if status != 1 {
@@ -125,7 +125,7 @@ func TestPortComesFromTheEnvironment(t *testing.T) {
 			}
 			contains(t, printed, own, "in use", "--port")
 		}
-		if status := p.terminate(); status != 0 {
+		if status := p.Terminate(); status != 0 {
 			t.Errorf("%v: ended with %d", c.env, status)
 		}
 	}
@@ -177,7 +177,7 @@ func TestTerminateUnderLoad(t *testing.T) {
 	}
 	<-answered
 	from := time.Now()
-	status := p.terminate()
+	status := p.Terminate()
 	took := time.Since(from)
 	running.Wait()
 	t.Logf("%d answered, %d cut, ended within %v", len(held), len(cut), took)

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/holdfast/holdfast/test/harness"
 )
 
 // shop calls the API of one or more instances in turn, over at most 200
@@ -22,13 +24,13 @@ type shop struct {
 	http *http.Client
 }
 
-func newShop(t testing.TB, instances ...*process) *shop {
+func newShop(t testing.TB, instances ...*harness.Process) *shop {
 	t.Helper()
 	transport := &http.Transport{MaxConnsPerHost: 200, MaxIdleConnsPerHost: 200}
 	t.Cleanup(transport.CloseIdleConnections)
 	s := &shop{t: t, http: &http.Client{Transport: transport, Timeout: time.Minute}}
 	for _, p := range instances {
-		s.urls = append(s.urls, p.url)
+		s.urls = append(s.urls, p.URL)
 	}
 	return s
 }

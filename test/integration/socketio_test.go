@@ -62,7 +62,7 @@ type listener struct {
 	mu       sync.Mutex
 	happened []happening
 	read     int // how many of them await has gone past
-	log      output
+	log      harness.Output
 }
 
 func listenTo(t testing.TB, url, transports string) *listener {
@@ -211,7 +211,7 @@ func TestSocketIO(t *testing.T) {
 			s := newShop(t, p)
 			people := d.people(t, units)
 			id := s.open(units, nil)
-			l := listenTo(t, p.url, transports)
+			l := listenTo(t, p.URL, transports)
 			l.connected(transports)
 
 			bought := s.mustReserve(object{"dropId": id, "userId": people[0]})
@@ -226,16 +226,14 @@ func TestSocketIO(t *testing.T) {
 			}
 			l.event("stock_update", object{"dropId": id, "available_stock": units - 1, "reason": "cancelled"})
 
-			if status := p.terminate(); status != 0 {
+			if status := p.Terminate(); status != 0 {
 				t.Errorf("holdfast ended with %d", status)
 			}
 			if h := l.await("disconnect", func(h happening) bool { return h.Type == "disconnect" }); h.Reason != "transport close" {
 				t.Errorf("disconnected by %q", h.Reason)
 			}
-			again := command(t, d.env(), p.cmd.Args[1:]...)
-			again.url = p.url
-			again.start()
-			again.ready()
+			p.Again()
+			p.Ready()
 			l.connected(transports)
 			held := s.hold(id, people[1:])
 			l.event("stock_update", object{"dropId": id, "available_stock": 0, "reason": "reserved"})

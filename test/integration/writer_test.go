@@ -66,7 +66,7 @@ func TestPostgresIsAwayForTenSeconds(t *testing.T) {
 	}
 	tr.kept()
 	tr.arrived(d, stock)
-	log := p.out.String()
+	log := p.Log()
 	if strings.Count(log, "can not reach a server") != 1 || strings.Count(log, "reaches the server again") != 1 {
 		t.Error("the outage is not told of once, with its end")
 	}
@@ -90,7 +90,7 @@ func TestWriterIsKilledAgainAndAgain(t *testing.T) {
 			}
 			return nil
 		})
-		w.kill()
+		w.Kill()
 		abandoned = max(abandoned, d.abandoned(t))
 	}
 	tr.stop()
@@ -155,7 +155,7 @@ func TestWriterIsKilledBetweenCommitAndAck(t *testing.T) {
 		}
 		return nil
 	})
-	w.kill()
+	w.Kill()
 	if err := d.redis.Do(t.Context(), "CLIENT", "UNPAUSE").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestUndecodableEntriesBecomeDeadLetters(t *testing.T) {
 	if got := newShop(t, p).metric("holdfast_writer_dead_letters_total"); got != 4 {
 		t.Errorf("the metric counts %v dead letters", got)
 	}
-	if strings.Count(p.out.String(), "level=ERROR") != 4 || !strings.Contains(p.out.String(), "record=nonsense") {
+	if strings.Count(p.Log(), "level=ERROR") != 4 || !strings.Contains(p.Log(), "record=nonsense") {
 		t.Error("the log does not name the dead letters")
 	}
 }
@@ -237,7 +237,7 @@ func TestRefusedPurchasesAreKept(t *testing.T) {
 	if got := newShop(t, p).metric("holdfast_writer_refused_purchases_total"); got != n-allowed {
 		t.Errorf("the metric counts %v refused purchases", got)
 	}
-	log := p.out.String()
+	log := p.Log()
 	for id := range d.ids(t, "SELECT id FROM refused_purchases") {
 		if !strings.Contains(log, fmt.Sprintf("reservation=%d", id)) {
 			t.Errorf("the log does not name the refused purchase %d", id)

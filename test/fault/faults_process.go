@@ -1,0 +1,63 @@
+package fault
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+)
+
+// killed is kill -9 of some instances, which start again when it is healed.
+type killed struct{ of []*instance }
+
+func (f killed) String() string { return fmt.Sprintf("%d instances killed", len(f.of)) }
+
+func (f killed) inject(*world) error {
+	for _, in := range f.of {
+		in.Kill()
+	}
+	return nil
+}
+
+func (f killed) heal(*world) error {
+	for _, in := range f.of {
+		in.Again()
+	}
+	return nil
+}
+
+func oneKilled(w *world, rng *rand.Rand) fault {
+	return killed{[]*instance{w.instances[rng.IntN(len(w.instances))]}}
+}
+
+func allKilled(w *world, _ *rand.Rand) fault { return killed{w.instances} }
+
+// paused is SIGSTOP of one instance: what it had sent, and what its clients
+// have asked of it, happens when they no longer wait for it.
+type paused struct{ in *instance }
+
+func (f paused) String() string      { return f.in.name + " paused" }
+func (f paused) inject(*world) error { f.in.Signal(syscall.SIGSTOP); return nil }
+func (f paused) heal(*world) error   { f.in.Signal(syscall.SIGCONT); return nil }
+
+func onePaused(w *world, rng *rand.Rand) fault {
+	return paused{w.instances[rng.IntN(len(w.instances))]}
+}
+
+// rolling restarts all instances in order, each by SIGTERM, the next when the
+// one before is ready again.
+type rolling struct{}
+
+func (rolling) String() string { return "rolling restart" }
+
+func (rolling) inject(w *world) error {
+	for _, in := range w.instances {
+		if status := in.Terminate(); status != 0 {
+			return fmt.Errorf("%s ended with %d", in.name, status)
+		}
+		in.Again()
+		in.Ready()
+	}
+	return nil
+}
+
+func (rolling) heal(*world) error { return nil }

@@ -1,0 +1,145 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast/holdfast/test/harness"
+)
+
+// fault is one thing that goes wrong, and is mended again.
+type fault interface {
+	// String names it with what it hits.
+	String() string
+	inject(w *world) error
+	heal(w *world) error
+}
+
+// planned is a fault in a round's schedule.
+type planned struct {
+	fault fault
+	kind  string
+	hits  target
+	at    time.Duration // from the round's beginning
+	lasts time.Duration
+
+	stopsSweep bool // lapsed holds may wait while it lasts
+	losesData  bool // Redis may forget what it acknowledged
+}
+
+func (p planned) String() string { return fmt.Sprintf("%v at %v for %v", p.fault, p.at, p.lasts) }
+
+// plan is the schedule of one round, in the order of its times.
+type plan []planned
+
+// quiet tells whether nothing goes wrong.
+func (p plan) quiet() bool { return len(p) == 0 }
+
+// quietSweep tells whether no fault keeps lapsed holds waiting.
+func (p plan) quietSweep() bool {
+	for _, f := range p {
+		if f.stopsSweep {
+			return false
+		}
+	}
+	return true
+}
+
+// losesData tells whether Redis may forget what it acknowledged.
+func (p plan) losesData() bool {
+	return slices.ContainsFunc(p, func(f planned) bool { return f.losesData })
+}
+
+// ran is what happened when.
+type ran struct {
+	lossy     int64              // before the first fault that loses data, Unix ns; 0: there was none
+	last      map[int64]snapshot // of each drop, just before that; those that could be had
+	snapshots map[int64]snapshot // of each drop, after the last
+}
+
+// run injects and heals by the schedule, for as long as the round lasts. After
+// the last fault that loses data it takes a snapshot of each drop, and lasts a
+// while longer, so that there is something to see.
+func (p plan) run(w *world, drops []sale, lasts time.Duration) (r ran) {
+	w.t.Helper()
+	lossy := 0
+	for _, f := range p {
+		if f.losesData {
+			lossy++
+		}
+	}
+	type event struct {
+		at   time.Duration
+		heal bool
+		planned
+	}
+	var events []event
+	for _, f := range p {
+		events = append(events, event{f.at, false, f}, event{f.at + f.lasts, true, f})
+	}
+	started := time.Now()
+	for len(events) > 0 {
+		next := 0
+		for i, e := range events {
+			if e.at < events[next].at {
+				next = i
+			}
+		}
+		e := events[next]
+		events = append(events[:next], events[next+1:]...)
+		time.Sleep(time.Until(started.Add(e.at)))
+		do, doing := e.fault.inject, "inject"
+		if e.heal {
+			do, doing = e.fault.heal, "heal"
+		}
+		if e.losesData && !e.heal && r.lossy == 0 {
+			r.last = w.lastSeen(drops)
+			r.lossy = time.Now().UnixNano()
+		}
+		if err := do(w); err != nil {
+			w.t.Fatalf("%s %v: %v", doing, e.fault, err)
+		}
+		if e.losesData && e.heal {
+			if lossy--; lossy == 0 {
+				r.snapshots = w.snapshots(drops)
+				lasts = max(lasts, time.Since(started)+afterSnapshot)
+			}
+		}
+	}
+	time.Sleep(time.Until(started.Add(lasts)))
+	return r
+}
+
+// afterSnapshot is how long buyers go on at least once a drop that may have
+// lost something is served again.
+const afterSnapshot = 2 * time.Second
+
+// snapshots waits until the drops are served and takes one of each.
+func (w *world) snapshots(drops []sale) map[int64]snapshot {
+	w.t.Helper()
+	all := map[int64]snapshot{}
+	for _, d := range drops {
+		harness.Eventually(w.t, healBound, func() (err error) {
+			ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second)
+			defer cancel()
+			all[d.ID], err = w.snapshot(ctx, d)
+			return err
+		})
+	}
+	return all
+}
+
+// lastSeen takes what snapshots can be had at once.
+func (w *world) lastSeen(drops []sale) map[int64]snapshot {
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+	defer cancel()
+	all := map[int64]snapshot{}
+	for _, d := range drops {
+		if snap, err := w.snapshot(ctx, d); err == nil {
+			all[d.ID] = snap
+		}
+	}
+	return all
+}
