@@ -50,6 +50,7 @@ var failures = []failure{
 	{live.ErrTooMany, 429, "too_many_sockets", "Too many live connections from this address"},
 	{live.ErrFull, 503, "overloaded", "Too busy"},
 	{engine.ErrOverloaded, 503, "overloaded", "Too busy"},
+	{engine.ErrFenced, 503, "unavailable", "Temporarily unavailable"},
 	{engine.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
 	{persist.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
 }

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -67,6 +68,11 @@ func startServer(t *testing.T, env *harness.Env, changes ...func(*wiring)) *serv
 	store, err := persist.Open(persist.Config{URL: w.databaseURL, MaxConns: 8, Timeout: w.timeout, ConnectTimeout: w.timeout})
 	must(t, err)
 	t.Cleanup(store.Close)
+	reconciler, err := persist.NewReconciler(persist.ReconcilerConfig{Engine: e, Store: store, Log: quiet()})
+	must(t, err)
+	if err := reconciler.Settle(t.Context()); !errors.Is(err, persist.ErrUnavailable) { // some tests start without
+		must(t, err)
+	}
 	users, err := persist.NewUsers(persist.UsersConfig{Store: store})
 	must(t, err)
 

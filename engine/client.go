@@ -65,7 +65,7 @@ func unavailable(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalid) {
+	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrFenced) {
 		return err
 	}
 	text := err.Error()

@@ -35,6 +35,18 @@ type Config struct {
 	// InFlight is how many calls for one drop may be under way at once.
 	// Defaults to 2.
 	InFlight int
+	// MaxLedger is how many entries of a partition's ledger may wait for the
+	// history; at that many no more holds begin (ErrOverloaded). Purchases, cancels and releases
+	// go on. Defaults to 100,000.
+	MaxLedger int64
+	// MaxMemoryPercent is how much of Redis's maxmemory may be used before no
+	// more holds begin (ErrOverloaded). Defaults to 90.
+	MaxMemoryPercent int
+	// Standalone says that there is no history to compare Redis with: the
+	// engine admits every partition as it finds it, and what Redis lost is
+	// lost. Defaults to false: partitions stay fenced until somebody who has
+	// the history (persist.Reconciler) admits them.
+	Standalone bool
 	// Log gets what an operator should know. Defaults to slog.Default().
 	Log *slog.Logger
 	// Metrics registers the engine's metrics. Defaults to none.
@@ -60,6 +72,12 @@ func (c Config) withDefaults() Config {
 	if c.InFlight == 0 {
 		c.InFlight = 2
 	}
+	if c.MaxLedger == 0 {
+		c.MaxLedger = 100_000
+	}
+	if c.MaxMemoryPercent == 0 {
+		c.MaxMemoryPercent = 90
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -78,6 +96,9 @@ type Engine struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	epochs    epochs
+	acks      acks
+	memory    memoryWatch
 	refusals  refusals
 	reserves  *combiner[ReserveRequest, Reservation]
 	purchases *combiner[int64, Reservation]
@@ -102,6 +123,8 @@ func New(cfg Config) (*Engine, error) {
 		keys:    keys{prefix: cfg.Prefix, partitions: cfg.Partitions},
 		log:     cfg.Log,
 		metrics: newMetrics(cfg.Metrics),
+		epochs:  newEpochs(cfg.Partitions),
+		acks:    newAcks(cfg.Partitions),
 	}
 	limits := combinerLimits{
 		batch: cfg.MaxBatch, queue: cfg.MaxQueue, inFlight: cfg.InFlight, timeout: cfg.CallTimeout,
@@ -113,8 +136,22 @@ func New(cfg Config) (*Engine, error) {
 }
 
 // Start checks that Redis answers and belongs to a deployment with as many
-// partitions, and records the number in a new one.
+// partitions, records the number in a new one, and learns the epochs.
 func (e *Engine) Start(ctx context.Context) error {
+	if err := e.checkPartitions(ctx); err != nil {
+		return err
+	}
+	for p := range e.keys.partitions {
+		if _, err := e.Refresh(ctx, p); err != nil && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrFenced) {
+			return err
+		}
+		e.epochs.changed[p].Store(false) // nothing was acknowledged before
+	}
+	e.memory.start(e)
+	return nil
+}
+
+func (e *Engine) checkPartitions(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
 	key := e.keys.meta(0)
@@ -137,6 +174,7 @@ func (e *Engine) Start(ctx context.Context) error {
 
 // Stop waits for the calls under way. Calls that come later get ErrOverloaded.
 func (e *Engine) Stop() {
+	e.memory.stop()
 	e.reserves.stop()
 	e.purchases.stop()
 	e.cancels.stop()

@@ -26,11 +26,15 @@ var (
 	ErrCancelled = errors.New("reservation was cancelled")
 	ErrCompleted = errors.New("reservation was purchased")
 
-	// ErrOverloaded: a bounded queue is full; nothing was sent to Redis.
+	// ErrOverloaded: a bounded queue is full, the ledger is long, or Redis's
+	// memory is nearly full. Nothing was done.
 	ErrOverloaded = errors.New("overloaded")
 	// ErrUnavailable: Redis did not answer, or refused for a reason of its
 	// own. The outcome of a change is unknown: repeat it with its key.
 	ErrUnavailable = errors.New("redis unavailable")
+	// ErrFenced: the partition's Redis has changed (a restart, a fail-over, data
+	// lost) and has not been compared with the history yet. Nothing was done.
+	ErrFenced = errors.New("partition is fenced")
 	// ErrCorrupt: counters or members disagree; nothing was written. A bug or
 	// a foreign hand in Redis: an operator has to look.
 	ErrCorrupt = errors.New("conservation violated")

@@ -21,6 +21,7 @@ const (
 	ReasonPurchased Reason = "purchased"
 	ReasonCancelled Reason = "cancelled"
 	ReasonExpired   Reason = "reservation_expired"
+	ReasonRebuilt   Reason = "rebuilt" // set right after Redis changed
 )
 
 // Event tells of one change of a drop. Counts are absolute, so of two events

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -73,6 +75,17 @@ func (x *Expirer) Run(ctx context.Context) {
 	wg.Wait()
 }
 
+// Sweep releases once what is due in all partitions. It is for an operator
+// whose expirers do not run.
+func (x *Expirer) Sweep(ctx context.Context) error {
+	for p := range x.wake {
+		if _, err := x.release(ctx, p); err != nil {
+			return fmt.Errorf("partition %d: %w", p, err)
+		}
+	}
+	return nil
+}
+
 // sweep looks after one partition: it releases what is due, then waits for the
 // next deadline or a wake-up, whichever is first.
 func (x *Expirer) sweep(ctx context.Context, p int) {
@@ -89,7 +102,7 @@ func (x *Expirer) sweep(ctx context.Context, p int) {
 	for retry := sweepRetry; ctx.Err() == nil; {
 		next, err := x.release(ctx, p)
 		if err != nil {
-			if retry == sweepRetry && ctx.Err() == nil {
+			if retry == sweepRetry && ctx.Err() == nil && !errors.Is(err, ErrFenced) { // whoever rebuilds it says so
 				x.e.log.Error("release of lapsed holds failed; trying on", "partition", p, "err", err)
 			}
 			wait(retry, nil)
@@ -113,14 +126,19 @@ func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
 	k := x.e.keys
 	for {
 		callCtx, cancel := context.WithTimeout(ctx, x.e.cfg.CallTimeout)
-		r, err := lua.Release(callCtx, x.e.redis, lua.ReleaseArgs{
-			Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
-			DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
-			Events: k.events(p), Most: int64(x.cfg.Batch),
-		})
+		var r lua.ReleaseReply
+		err := x.e.inEpoch(callCtx, p, func(token string) (err error) {
+			r, err = lua.Release(callCtx, x.e.redis, lua.ReleaseArgs{
+				Meta: k.meta(p), Token: token,
+				Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
+				DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
+				Events: k.events(p), Most: int64(x.cfg.Batch),
+			})
+			return err
+		}, nil)
 		cancel()
 		if err != nil {
-			return 0, unavailable(err)
+			return 0, err
 		}
 		x.e.metrics.released(r.Released, r.LateMS)
 		if r.Dead > 0 {

@@ -29,12 +29,17 @@ func (e *Engine) Holds(ctx context.Context, drop int64, most int) ([]Reservation
 // Overdue counts the holds of a drop that have lapsed and are not back yet,
 // as far as they are among the partition's 50,000 oldest.
 func (e *Engine) Overdue(ctx context.Context, drop int64) (int, error) {
+	lapsed, err := e.OverdueHolds(ctx, drop, holdsScan)
+	return len(lapsed), err
+}
+
+// OverdueHolds lists them, the oldest deadline first, at most most.
+func (e *Engine) OverdueHolds(ctx context.Context, drop int64, most int) ([]Reservation, error) {
 	now, err := e.Now(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	lapsed, err := e.scanHolds(ctx, drop, "-inf", strconv.FormatInt(now.UnixMilli(), 10), holdsScan)
-	return len(lapsed), err
+	return e.scanHolds(ctx, drop, "-inf", strconv.FormatInt(now.UnixMilli(), 10), most)
 }
 
 // scanHolds gives the drop's holds with deadlines from … to, rising.

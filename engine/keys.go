@@ -17,7 +17,7 @@ import (
 //	hf:{p}:ledger             stream  every end of a hold
 //	hf:{p}:dead               stream  ledger records that could not be persisted
 //	hf:{p}:events             channel stock and purchase events
-//	hf:{p}:meta               hash    partitions: the count the deployment was started with
+//	hf:{p}:meta               hash    partitions (the count the deployment was started with), epoch, server; claim, claimed
 type keys struct {
 	prefix     string // "hf"
 	partitions int

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +44,18 @@ const ledgerGroup = "persist"
 // client must allow blocking reads (ReadTimeout is extended by go-redis).
 func (e *Engine) Ledger(client redis.UniversalClient, consumer string) *Ledger {
 	return &Ledger{redis: client, keys: e.keys, group: ledgerGroup, consumer: consumer}
+}
+
+// Confirm says in which epoch the partition's server is served (0: it is
+// fenced) and which of the entries it has, in one step. Entries that were read
+// from a server which has been replaced since are not here.
+func (l *Ledger) Confirm(ctx context.Context, partition int, entries []Entry) (epoch int64, here []bool, err error) {
+	named := make([]lua.LedgerEntry, len(entries))
+	for i, e := range entries {
+		named[i] = lua.LedgerEntry{ID: e.ID, First: e.first}
+	}
+	epoch, here, err = lua.Confirm(ctx, l.redis, l.keys.meta(partition), l.keys.ledger(partition), named)
+	return epoch, here, unavailable(err)
 }
 
 // Partitions is the number of ledgers.
@@ -116,19 +129,18 @@ func (l *Ledger) Claim(ctx context.Context, partition int, cursor string, count 
 	return decodeEntries(msgs), next, nil
 }
 
-// Done acknowledges and deletes entries that are safe elsewhere, both or
-// neither: an entry acknowledged and not deleted would stay for ever. Call it
-// only after the commit.
-func (l *Ledger) Done(ctx context.Context, partition int, ids []string) error {
+// Done takes entries off the ledger that are safe elsewhere, in the epoch in
+// which they were confirmed. Call it only after the commit. It returns
+// ErrFenced when another epoch has begun: nothing was done.
+func (l *Ledger) Done(ctx context.Context, partition int, epoch int64, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	key := l.keys.ledger(partition)
-	_, err := l.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.XAck(ctx, key, l.group, ids...)
-		p.XDel(ctx, key, ids...)
-		return nil
-	})
+	token := strconv.FormatInt(epoch, 10)
+	err := lua.Done(ctx, l.redis, l.keys.meta(partition), l.keys.ledger(partition), token, l.group, ids)
+	if lua.Fenced(err) {
+		return fmt.Errorf("%w: partition %d is not in epoch %d any more", ErrFenced, partition, epoch)
+	}
 	return unavailable(err)
 }
 

@@ -79,7 +79,7 @@ func TestLedgerInfoIsOfAllPartitions(t *testing.T) {
 		if err != nil || len(entries) != 1 {
 			t.Fatalf("entries %+v, %v", entries, err)
 		}
-		if err := ledger.Done(t.Context(), p, []string{entries[0].ID}); err != nil {
+		if err := ledger.Done(t.Context(), p, e.Epoch(p), []string{entries[0].ID}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -27,7 +27,7 @@ func startEngine(t testing.TB, url, prefix string) *engine.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.New(engine.Config{Redis: client, Prefix: prefix})
+	e, err := engine.New(engine.Config{Redis: client, Prefix: prefix, Standalone: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,6 +64,7 @@ var outcomeNames = []struct {
 	{ErrCancelled, "cancelled"},
 	{ErrCompleted, "completed"},
 	{ErrOverloaded, "overloaded"},
+	{ErrFenced, "fenced"}, // before unavailable, which may be its cause
 	{ErrUnavailable, "unavailable"},
 	{ErrCorrupt, "corrupt"},
 }

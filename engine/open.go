@@ -11,11 +11,35 @@ import (
 
 // Open opens a drop. Opening it again with the same terms changes nothing;
 // with others it is ErrExists. A drop that breaks a limit is ErrInvalid.
+// ErrFenced: nothing happened, come again later.
 func (e *Engine) Open(ctx context.Context, d Drop) error {
-	if err := d.validate(); err != nil {
+	args, err := e.openArgs(d)
+	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
+	defer cancel()
+	var opening lua.Opening
+	err = e.inEpoch(ctx, e.keys.partition(d.ID), func(token string) (err error) {
+		args.Token = token
+		opening, err = lua.Open(ctx, e.redis, args)
+		return err
+	}, nil)
+	if err != nil {
+		return err
+	}
+	if opening == lua.OtherTerms {
+		return fmt.Errorf("drop %d: %w", d.ID, ErrExists)
+	}
+	return nil
+}
+
+func (e *Engine) openArgs(d Drop) (lua.OpenArgs, error) {
+	if err := d.validate(); err != nil {
+		return lua.OpenArgs{}, err
+	}
 	args := lua.OpenArgs{
+		Meta:    e.keys.meta(e.keys.partition(d.ID)),
 		DropKey: e.keys.drop(d.ID), Events: e.keys.events(e.keys.partition(d.ID)),
 		Drop: d.ID, StartMS: unixMS(d.Start), EndMS: unixMS(d.End),
 		HoldMS: d.Hold.Milliseconds(), Limit: d.Limit, First: max(d.FirstSeq, 1),
@@ -24,16 +48,7 @@ func (e *Engine) Open(ctx context.Context, d Drop) error {
 	for _, s := range d.Sizes {
 		args.Sizes = append(args.Sizes, lua.OpenSize{Size: s.Size, Total: s.Stock, Sold: s.Sold})
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
-	defer cancel()
-	opening, err := lua.Open(ctx, e.redis, args)
-	if err != nil {
-		return unavailable(err)
-	}
-	if opening == lua.OtherTerms {
-		return fmt.Errorf("drop %d: %w", d.ID, ErrExists)
-	}
-	return nil
+	return args, nil
 }
 
 // unixMS is t in Unix milliseconds, 0 for the zero time.

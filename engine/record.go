@@ -21,6 +21,8 @@ type Entry struct {
 	ID     string // the stream's id
 	Ends   []End
 	Broken []string // raw records that could not be decoded
+
+	first string // the first record, as it stands
 }
 
 // A hold is described by one string wherever it appears, and by that with two
@@ -97,6 +99,9 @@ func decodeEntries(msgs []redis.XMessage) []Entry {
 		})
 		for _, field := range fields {
 			record, _ := m.Values[field].(string)
+			if field == "1" {
+				e.first = record
+			}
 			end, err := parseEnd(record)
 			if err != nil {
 				e.Broken = append(e.Broken, record)

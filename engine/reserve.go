@@ -20,6 +20,7 @@ var reserveErrors = map[lua.Refusal]error{
 	lua.UnknownSize:         ErrUnknownSize,
 	lua.IdempotencyConflict: ErrIdempotencyConflict,
 	lua.Exhausted:           ErrExhausted,
+	lua.Overloaded:          ErrOverloaded,
 }
 
 // Reserve holds one unit for a person until the returned Deadline.
@@ -28,13 +29,18 @@ var reserveErrors = map[lua.Refusal]error{
 // ErrOutOfStock, ErrLimitReached, ErrSizeRequired, ErrUnknownSize,
 // ErrIdempotencyConflict, ErrExhausted, ErrInvalid. After ErrUnavailable the
 // outcome is unknown: a repeat with the same Key gets the reservation if there
-// is one. ErrOverloaded: nothing happened, come again later.
+// is one. ErrOverloaded, ErrFenced: nothing happened, come again later.
 func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, error) {
 	if r.Drop < 1 || r.Drop > MaxDropID {
 		return Reservation{}, ErrDropNotFound
 	}
 	if r.User < 1 || !validSize(r.Size) || len(r.Key) > MaxKey {
 		return Reservation{}, fmt.Errorf("%w: user %d, size %q, key of %d bytes", ErrInvalid, r.User, r.Size, len(r.Key))
+	}
+	if e.memory.full() {
+		err := fmt.Errorf("%w: Redis's memory is nearly full", ErrOverloaded)
+		e.metrics.outcome("reserve", err)
+		return Reservation{}, err
 	}
 	res, err := e.reserves.do(ctx, r.Drop, r)
 	e.metrics.outcome("reserve", err)
@@ -46,6 +52,7 @@ func (e *Engine) reserveBatch(ctx context.Context, drop int64, batch []*member[R
 	e.metrics.batch.Observe(float64(len(batch)))
 	p := e.keys.partition(drop)
 	args := lua.ReserveArgs{
+		Meta: e.keys.meta(p), Ledger: e.keys.ledger(p), MaxLedger: e.cfg.MaxLedger,
 		DropKey: e.keys.drop(drop), Deadlines: e.keys.deadlines(p),
 		Buyers: e.keys.buyers(drop), Idem: e.keys.idem(drop),
 		HoldPrefix: e.keys.holdPrefix(drop), Events: e.keys.events(p),
@@ -55,11 +62,20 @@ func (e *Engine) reserveBatch(ctx context.Context, drop int64, batch []*member[R
 	for i, m := range batch {
 		args.Items[i] = lua.ReserveItem{User: m.req.User, Size: m.req.Size, Key: m.req.Key}
 	}
-	reply, err := lua.Reserve(ctx, e.redis, args)
+	var reply lua.ReserveReply
+	err := e.inEpoch(ctx, p, func(token string) (err error) {
+		args.Token = token
+		reply, err = lua.Reserve(ctx, e.redis, args)
+		return err
+	}, func() { e.reserved(drop, batch, reply) })
 	if err != nil {
-		fail(batch, unavailable(err))
-		return
+		fail(batch, err)
 	}
+}
+
+// reserved gives each member of the batch its result, and remembers the new holds.
+func (e *Engine) reserved(drop int64, batch []*member[ReserveRequest, Reservation], reply lua.ReserveReply) {
+	p := e.keys.partition(drop)
 	created, deadline := time.UnixMilli(reply.NowMS).UTC(), time.UnixMilli(reply.DeadlineMS).UTC()
 	for i, m := range batch {
 		switch r := reply.Results[i]; {
@@ -68,6 +84,7 @@ func (e *Engine) reserveBatch(ctx context.Context, drop int64, batch []*member[R
 				ID: ReservationID(drop, r.Seq), Drop: drop, User: m.req.User, Size: m.req.Size,
 				Status: StatusActive, Created: created, Deadline: deadline,
 			}
+			e.acks.keep(p, m.res)
 		case r.Before != "":
 			m.res, m.err = parseHold(r.Before)
 			if m.err != nil {

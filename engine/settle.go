@@ -11,7 +11,7 @@ import (
 // Replayed set. Of a purchase and the deadline exactly one wins.
 //
 // Errors: ErrExpired, ErrCancelled, ErrReservationNotFound, ErrUnavailable
-// (outcome unknown; a repeat is safe), ErrOverloaded, ErrCorrupt.
+// (outcome unknown; a repeat is safe), ErrOverloaded, ErrFenced, ErrCorrupt.
 func (e *Engine) Purchase(ctx context.Context, id int64) (Reservation, error) {
 	res, err := e.settle(ctx, e.purchases, id)
 	e.metrics.outcome("purchase", err)
@@ -44,23 +44,42 @@ func (e *Engine) cancelBatch(ctx context.Context, drop int64, batch []*member[in
 
 func (e *Engine) settleBatch(ctx context.Context, drop int64, purchase bool, batch []*member[int64, Reservation]) {
 	p := e.keys.partition(drop)
+	ids := make([]int64, len(batch))
+	for i, m := range batch {
+		ids[i] = m.req
+	}
+	args := e.settleArgs(drop, purchase, ids)
+	var results []lua.SettleResult
+	err := e.inEpoch(ctx, p, func(token string) (err error) {
+		args.Token = token
+		results, err = lua.Settle(ctx, e.redis, args)
+		return err
+	}, func() {
+		for i, m := range batch {
+			m.res, m.err = settled(results[i])
+			if m.err == nil {
+				e.acks.keep(p, m.res)
+			}
+		}
+	})
+	if err != nil {
+		fail(batch, err)
+	}
+}
+
+func (e *Engine) settleArgs(drop int64, purchase bool, ids []int64) lua.SettleArgs {
+	p := e.keys.partition(drop)
 	args := lua.SettleArgs{
+		Meta:    e.keys.meta(p),
 		DropKey: e.keys.drop(drop), Deadlines: e.keys.deadlines(p), Buyers: e.keys.buyers(drop),
 		Sold: e.keys.sold(drop), Ledger: e.keys.ledger(p),
 		HoldPrefix: e.keys.holdPrefix(drop), Events: e.keys.events(p),
-		Drop: drop, Purchase: purchase, Seqs: make([]int64, len(batch)),
+		Drop: drop, Purchase: purchase, Seqs: make([]int64, len(ids)),
 	}
-	for i, m := range batch {
-		args.Seqs[i] = seqOf(m.req)
+	for i, id := range ids {
+		args.Seqs[i] = seqOf(id)
 	}
-	results, err := lua.Settle(ctx, e.redis, args)
-	if err != nil {
-		fail(batch, unavailable(err))
-		return
-	}
-	for i, m := range batch {
-		m.res, m.err = settled(results[i])
-	}
+	return args
 }
 
 // settled is what a caller gets for one result of settle.lua.

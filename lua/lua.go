@@ -27,6 +27,20 @@ var (
 	lookupSource string
 	//go:embed dead.lua
 	deadSource string
+	//go:embed epoch.lua
+	epochSource string
+	//go:embed claim.lua
+	claimSource string
+	//go:embed admit.lua
+	admitSource string
+	//go:embed restore.lua
+	restoreSource string
+	//go:embed level.lua
+	levelSource string
+	//go:embed confirm.lua
+	confirmSource string
+	//go:embed done.lua
+	doneSource string
 
 	open    = redis.NewScript(openSource)
 	reserve = redis.NewScript(reserveSource)
@@ -34,6 +48,13 @@ var (
 	release = redis.NewScript(releaseSource)
 	lookup  = redis.NewScript(lookupSource)
 	dead    = redis.NewScript(deadSource)
+	epoch   = redis.NewScript(epochSource)
+	claim   = redis.NewScript(claimSource)
+	admit   = redis.NewScript(admitSource)
+	restore = redis.NewScript(restoreSource)
+	level   = redis.NewScript(levelSource)
+	confirm = redis.NewScript(confirmSource)
+	done    = redis.NewScript(doneSource)
 )
 
 // Opening is what open.lua answers.
@@ -61,6 +82,7 @@ const (
 	UnknownSize         Refusal = -8
 	IdempotencyConflict Refusal = -9
 	Exhausted           Refusal = -10
+	Overloaded          Refusal = -11
 )
 
 // Settlement is what settle.lua answers about one hold.
@@ -91,7 +113,8 @@ const (
 
 // OpenArgs are the terms of a drop. Times are Unix ms.
 type OpenArgs struct {
-	DropKey, Events      string
+	Meta, Token          string
+	DropKey, Events      string // Events empty: nobody is told
 	Drop                 int64
 	StartMS, EndMS       int64
 	HoldMS, Limit, First int64
@@ -111,21 +134,22 @@ func Open(ctx context.Context, c redis.Scripter, a OpenArgs) (Opening, error) {
 	if a.Sized {
 		sized = 1
 	}
-	argv := make([]any, 0, 8+3*len(a.Sizes))
-	argv = append(argv, a.Drop, a.StartMS, a.EndMS, a.HoldMS, a.Limit, sized, a.First, a.Events)
+	argv := make([]any, 0, 9+3*len(a.Sizes))
+	argv = append(argv, a.Token, a.Drop, a.StartMS, a.EndMS, a.HoldMS, a.Limit, sized, a.First, a.Events)
 	for _, s := range a.Sizes {
 		argv = append(argv, s.Size, s.Total, s.Sold)
 	}
-	code, err := open.Run(ctx, c, []string{a.DropKey}, argv...).Int64()
+	code, err := open.Run(ctx, c, []string{a.Meta, a.DropKey}, argv...).Int64()
 	return Opening(code), err
 }
 
 // ReserveArgs asks for one unit for each item.
 type ReserveArgs struct {
-	DropKey, Deadlines, Buyers, Idem string
-	HoldPrefix, Events               string
-	Drop, MaxSeq                     int64
-	Items                            []ReserveItem
+	Meta, Token                              string
+	DropKey, Deadlines, Buyers, Idem, Ledger string
+	HoldPrefix, Events                       string
+	Drop, MaxSeq, MaxLedger                  int64
+	Items                                    []ReserveItem
 }
 
 // ReserveItem is one person's wish.
@@ -151,12 +175,13 @@ type ReserveResult struct {
 
 // Reserve runs reserve.lua.
 func Reserve(ctx context.Context, c redis.Scripter, a ReserveArgs) (ReserveReply, error) {
-	argv := make([]any, 0, 4+3*len(a.Items))
-	argv = append(argv, a.Drop, a.HoldPrefix, a.Events, a.MaxSeq)
+	argv := make([]any, 0, 6+3*len(a.Items))
+	argv = append(argv, a.Token, a.Drop, a.HoldPrefix, a.Events, a.MaxSeq, a.MaxLedger)
 	for i := range a.Items {
 		argv = append(argv, a.Items[i].User, a.Items[i].Size, a.Items[i].Key)
 	}
-	res, err := reserve.Run(ctx, c, []string{a.DropKey, a.Deadlines, a.Buyers, a.Idem}, argv...).Slice()
+	keys := []string{a.Meta, a.DropKey, a.Deadlines, a.Buyers, a.Idem, a.Ledger}
+	res, err := reserve.Run(ctx, c, keys, argv...).Slice()
 	if err != nil {
 		return ReserveReply{}, err
 	}
@@ -185,6 +210,7 @@ func Reserve(ctx context.Context, c redis.Scripter, a ReserveArgs) (ReserveReply
 
 // SettleArgs asks to end holds of one drop.
 type SettleArgs struct {
+	Meta, Token                              string
 	DropKey, Deadlines, Buyers, Sold, Ledger string
 	HoldPrefix, Events                       string
 	Drop                                     int64
@@ -205,12 +231,13 @@ func Settle(ctx context.Context, c redis.Scripter, a SettleArgs) ([]SettleResult
 	if a.Purchase {
 		kind = "p"
 	}
-	argv := make([]any, 0, 4+len(a.Seqs))
-	argv = append(argv, kind, a.Drop, a.HoldPrefix, a.Events)
+	argv := make([]any, 0, 5+len(a.Seqs))
+	argv = append(argv, a.Token, kind, a.Drop, a.HoldPrefix, a.Events)
 	for _, seq := range a.Seqs {
 		argv = append(argv, seq)
 	}
-	res, err := settle.Run(ctx, c, []string{a.DropKey, a.Deadlines, a.Buyers, a.Sold, a.Ledger}, argv...).Slice()
+	keys := []string{a.Meta, a.DropKey, a.Deadlines, a.Buyers, a.Sold, a.Ledger}
+	res, err := settle.Run(ctx, c, keys, argv...).Slice()
 	if err != nil {
 		return nil, err
 	}
@@ -230,6 +257,7 @@ func Settle(ctx context.Context, c redis.Scripter, a SettleArgs) ([]SettleResult
 
 // ReleaseArgs asks to release the lapsed holds of a partition.
 type ReleaseArgs struct {
+	Meta, Token                      string
 	Deadlines, Ledger, Dead          string
 	DropPrefix, BuyersPrefix, Events string
 	Most                             int64
@@ -245,8 +273,8 @@ type ReleaseReply struct {
 
 // Release runs release.lua.
 func Release(ctx context.Context, c redis.Scripter, a ReleaseArgs) (ReleaseReply, error) {
-	n, err := release.Run(ctx, c, []string{a.Deadlines, a.Ledger, a.Dead},
-		a.DropPrefix, a.BuyersPrefix, a.Events, a.Most).Int64Slice()
+	n, err := release.Run(ctx, c, []string{a.Meta, a.Deadlines, a.Ledger, a.Dead},
+		a.Token, a.DropPrefix, a.BuyersPrefix, a.Events, a.Most).Int64Slice()
 	if err != nil {
 		return ReleaseReply{}, err
 	}

@@ -3,30 +3,41 @@
 -- number of times, from any number of processes: a member that is gone from
 -- the deadlines has been dealt with. It may run when memory is out: it frees.
 --
--- KEYS[1] deadlines zset of the partition
--- KEYS[2] ledger stream of the partition
--- KEYS[3] dead-letter stream of the partition
--- ARGV[1] prefix of the partition's drop hashes (same slot as KEYS[1])
--- ARGV[2] prefix of the partition's buyers hashes
--- ARGV[3] events channel
--- ARGV[4] how many at most
+-- KEYS[1] meta hash of the partition
+-- KEYS[2] deadlines zset of the partition
+-- KEYS[3] ledger stream of the partition
+-- KEYS[4] dead-letter stream of the partition
+-- ARGV[1] token: the epoch the caller was admitted in
+-- ARGV[2] prefix of the partition's drop hashes (same slot as KEYS[1])
+-- ARGV[3] prefix of the partition's buyers hashes
+-- ARGV[4] events channel
+-- ARGV[5] how many at most
 --
 -- Returns {released, ms until the next deadline (-1: no live hold), ms by which
 -- the oldest release came late, dead}. dead counts members that fit no drop or
 -- no held unit: they go to the dead-letter stream, since a unit that nobody
 -- can account for must neither come back nor block the others.
+-- The error HFFENCED says that nothing was done.
 local RECORDS = 100 -- in one ledger entry, to keep a reader's steps small
 
-local deadlines, ledger, dead = KEYS[1], KEYS[2], KEYS[3]
-local drop_prefix, buyers_prefix, events, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local meta, deadlines, ledger, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local token, drop_prefix, buyers_prefix, events, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+-- The fence: epoch.lua says what it is.
+local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local m = redis.call('HMGET', meta, 'epoch', 'server', 'claim')
+if not (token == m[1] and server == m[2]) and token ~= server .. ':' .. (m[3] or '') then
+  return redis.error_reply('HFFENCED ' .. meta)
+end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- Asked before the writes, which may empty the deadlines: a key that is gone
+-- cannot be read in a slot that is just moving to another server.
 local function until_next()
-  local first = redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')
-  if #first == 0 then return -1 end
-  return math.max(0, tonumber(first[2]) - now)
+  local first = redis.call('ZRANGE', deadlines, '(' .. now, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  return first[2] and tonumber(first[2]) - now or -1
 end
 
 local due = redis.call('ZRANGE', deadlines, '-inf', now, 'BYSCORE', 'LIMIT', 0, most)
@@ -65,6 +76,18 @@ for _, member in ipairs(due) do
 end
 local is_bad = {}
 for _, member in ipairs(bad) do is_bad[member] = true end
+-- The buyers hashes are in no KEYS: in a slot that is just moving to another
+-- server reading them fails, while nothing is written yet.
+for _, id in ipairs(order) do
+  local drop = drops[id]
+  if drop.limit > 0 and #drop.users > 0 then
+    local counts = redis.call('HMGET', buyers_prefix .. id, unpack(drop.users))
+    drop.counts = {}
+    for i, user in ipairs(drop.users) do drop.counts[user] = tonumber(counts[i] or 0) end
+    for _, user in ipairs(drop.users) do drop.counts[user] = drop.counts[user] - 1 end
+  end
+end
+local next = until_next()
 
 -- All checks are done: from here on only writes.
 redis.call('ZREM', deadlines, unpack(due))
@@ -96,16 +119,17 @@ for _, id in ipairs(order) do
       end
     end
     redis.call('HSET', drop_prefix .. id, unpack(changes))
-    if drop.limit > 0 then
-      for _, user in ipairs(drop.users) do
-        if redis.call('HINCRBY', buyers_prefix .. id, user, -1) <= 0 then
-          redis.call('HDEL', buyers_prefix .. id, user)
-        end
+    if drop.counts then
+      local counts, gone = {}, {}
+      for user, count in pairs(drop.counts) do
+        if count > 0 then counts[#counts + 1] = user; counts[#counts + 1] = count else gone[#gone + 1] = user end
       end
+      if #counts > 0 then redis.call('HSET', buyers_prefix .. id, unpack(counts)) end
+      if #gone > 0 then redis.call('HDEL', buyers_prefix .. id, unpack(gone)) end
     end
     redis.call('PUBLISH', events, cjson.encode({
       d = tonumber(id), v = drop.version + 1, t = now, r = 'reservation_expired', s = event, l = drop.late,
     }))
   end
 end
-return { released, until_next(), late, #bad }
+return { released, next, late, #bad }

@@ -2,26 +2,39 @@
 -- Reserves units of one drop for a batch of people: each gets one unit, or a
 -- refusal that leaves no trace. The batch is one atomic step, in its order.
 --
--- KEYS[1] drop hash
--- KEYS[2] deadlines zset of the partition
--- KEYS[3] buyers hash of the drop
--- KEYS[4] idempotency hash of the drop
--- ARGV[1] drop id
--- ARGV[2] prefix of the drop's hold keys (same slot as KEYS[1])
--- ARGV[3] events channel
--- ARGV[4] greatest sequence number
--- ARGV[5…] for each person: user, size (empty: none), Idempotency-Key (empty: none)
+-- KEYS[1] meta hash of the partition
+-- KEYS[2] drop hash
+-- KEYS[3] deadlines zset of the partition
+-- KEYS[4] buyers hash of the drop
+-- KEYS[5] idempotency hash of the drop
+-- KEYS[6] ledger stream of the partition
+-- ARGV[1] token: the epoch the caller was admitted in
+-- ARGV[2] drop id
+-- ARGV[3] prefix of the drop's hold keys (same slot as KEYS[1])
+-- ARGV[4] events channel
+-- ARGV[5] greatest sequence number
+-- ARGV[6] ledger entries at which nothing more is held
+-- ARGV[7…] for each person: user, size (empty: none), Idempotency-Key (empty: none)
 --
 -- Returns {now, deadline, r1, r2, …}, times in Unix ms. Each r is the sequence
 -- number of a new hold, or the description of the hold that the same key got
 -- before (a string, drop:seq:user:created:deadline:size), or a refusal below.
+-- The error HFFENCED says that nothing was done.
 local DROP_NOT_FOUND, NOT_STARTED, ENDED, PAUSED = -1, -2, -3, -4
 local OUT_OF_STOCK, LIMIT_REACHED, SIZE_REQUIRED, UNKNOWN_SIZE = -5, -6, -7, -8
-local IDEMPOTENCY_CONFLICT, EXHAUSTED = -9, -10
+local IDEMPOTENCY_CONFLICT, EXHAUSTED, OVERLOADED = -9, -10, -11
 
-local drop, deadlines, buyers, idem = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local id, hold_prefix, events, max_seq = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local FIRST, STEP = 5, 3
+local meta, drop, deadlines, buyers, idem, ledger = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local token, id, hold_prefix, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local max_seq, max_ledger = tonumber(ARGV[5]), tonumber(ARGV[6])
+local FIRST, STEP = 7, 3
+
+-- The fence: epoch.lua says what it is.
+local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local m = redis.call('HMGET', meta, 'epoch', 'server', 'claim')
+if not (token == m[1] and server == m[2]) and token ~= server .. ':' .. (m[3] or '') then
+  return redis.error_reply('HFFENCED ' .. meta)
+end
 
 -- Everything is read with one HMGET, two more where the batch needs them: the
 -- terms, the pool of a drop without sizes, then the pools of the sizes asked for.
@@ -53,7 +66,9 @@ reply[2] = deadline
 local closed
 if d[1] == 'paused' then closed = PAUSED
 elseif d[1] ~= 'open' or (ends > 0 and now >= ends) then closed = ENDED
-elseif now < starts then closed = NOT_STARTED end
+elseif now < starts then closed = NOT_STARTED
+-- Every hold ends in the ledger: with nobody to take from it, begin no more.
+elseif redis.call('XLEN', ledger) >= max_ledger then closed = OVERLOADED end
 
 local stored = {} -- key → description of the hold it got, earlier or in this batch
 if #keys > 0 then
@@ -139,9 +154,11 @@ for size, pool in pairs(pools) do
     event[size] = { pool[1], pool[2], pool[3] }
   end
 end
+-- The hold keys come first: they are in no KEYS, so in a slot that is just
+-- moving to another server the first SET fails, while nothing is written yet.
+for i = 1, #holds do redis.call('SET', holds[i], members[2 * i], 'PXAT', deadline) end
 redis.call('HSET', drop, unpack(changes))
 redis.call('ZADD', deadlines, unpack(members))
-for i = 1, #holds do redis.call('SET', holds[i], members[2 * i], 'PXAT', deadline) end
 if limit > 0 then
   local counts = {}
   for user, count in pairs(limits) do counts[#counts + 1] = user; counts[#counts + 1] = count end

@@ -3,26 +3,35 @@
 -- a cancel gives it back. What was settled so before gets the same receipt
 -- again. It may run when memory is out: holds must end also then.
 --
--- KEYS[1] drop hash
--- KEYS[2] deadlines zset of the partition
--- KEYS[3] buyers hash of the drop
--- KEYS[4] sold hash of the drop: receipts of purchases and cancels
--- KEYS[5] ledger stream of the partition
--- ARGV[1] kind: p (purchase) or c (cancel)
--- ARGV[2] drop id
--- ARGV[3] prefix of the drop's hold keys (same slot as KEYS[1])
--- ARGV[4] events channel
--- ARGV[5…] sequence numbers
+-- KEYS[1] meta hash of the partition
+-- KEYS[2] drop hash
+-- KEYS[3] deadlines zset of the partition
+-- KEYS[4] buyers hash of the drop
+-- KEYS[5] sold hash of the drop: receipts of purchases and cancels
+-- KEYS[6] ledger stream of the partition
+-- ARGV[1] token: the epoch the caller was admitted in, or a rebuild's claim
+-- ARGV[2] kind: p (purchase) or c (cancel)
+-- ARGV[3] drop id
+-- ARGV[4] prefix of the drop's hold keys (same slot as KEYS[1])
+-- ARGV[5] events channel
+-- ARGV[6…] sequence numbers
 --
 -- Returns {code, record, code, record, …}, one pair a sequence number. A
 -- record is a ledger record (ended:kind:drop:seq:user:created:deadline:size),
--- empty where the code is negative.
+-- empty where the code is negative. The error HFFENCED says that nothing was done.
 local SETTLED, SETTLED_BEFORE, ENDED_OTHERWISE = 1, 2, 3
 local LAPSED, NEVER_ISSUED, DROP_NOT_FOUND, CORRUPT = -1, -2, -3, -4
 
-local drop, deadlines, buyers, sold, ledger = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local kind, id, hold_prefix, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local FIRST = 5
+local meta, drop, deadlines, buyers, sold, ledger = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local token, kind, id, hold_prefix, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local FIRST = 6
+
+-- The fence: epoch.lua says what it is.
+local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local m = redis.call('HMGET', meta, 'epoch', 'server', 'claim')
+if not (token == m[1] and server == m[2]) and token ~= server .. ':' .. (m[3] or '') then
+  return redis.error_reply('HFFENCED ' .. meta)
+end
 
 local reply = {}
 local d = redis.call('HMGET', drop, 'limit', 'sized', 'version', 'seq')
@@ -113,6 +122,12 @@ for i = 1, #seqs do
   reply[#reply + 1] = record
 end
 if #members == 0 then return reply end
+local counts = {} -- user → units held and bought after this, of those who give back
+if limit > 0 and #given_back > 0 then
+  local before = redis.call('HMGET', buyers, unpack(given_back))
+  for i, user in ipairs(given_back) do counts[user] = tonumber(before[i] or 0) end
+  for _, user in ipairs(given_back) do counts[user] = counts[user] - 1 end
+end
 
 -- All checks are done: from here on only writes.
 local changes, event = { 'version', version + 1 }, {}
@@ -128,11 +143,12 @@ redis.call('ZREM', deadlines, unpack(members))
 redis.call('DEL', unpack(ended_keys))
 redis.call('HSET', sold, unpack(receipts_new))
 redis.call('XADD', ledger, '*', unpack(records))
-if limit > 0 then
-  for _, user in ipairs(given_back) do
-    if redis.call('HINCRBY', buyers, user, -1) <= 0 then redis.call('HDEL', buyers, user) end
-  end
+local kept, gone = {}, {}
+for user, count in pairs(counts) do
+  if count > 0 then kept[#kept + 1] = user; kept[#kept + 1] = count else gone[#gone + 1] = user end
 end
+if #kept > 0 then redis.call('HSET', buyers, unpack(kept)) end
+if #gone > 0 then redis.call('HDEL', buyers, unpack(gone)) end
 redis.call('PUBLISH', events, cjson.encode({
   d = tonumber(id), v = version + 1, t = now, r = kind == 'p' and 'purchased' or 'cancelled', s = event,
   p = #buys > 0 and buys or nil,

@@ -182,11 +182,17 @@ func (s *Store) DropsByID(ctx context.Context, ids []int64, buyers int) ([]Drop,
 // AllDrops goes through every drop, opened or not, by rising id and without
 // buyers, a page at a time. An error is the last thing it yields.
 func (s *Store) AllDrops(ctx context.Context) iter.Seq2[Drop, error] {
+	return s.partitionDrops(ctx, 0, 1)
+}
+
+// partitionDrops goes through the drops of one partition as AllDrops does.
+func (s *Store) partitionDrops(ctx context.Context, partition, partitions int) iter.Seq2[Drop, error] {
 	const page = 500
+	where := fmt.Sprintf(`id > $1::bigint AND id %% %d = %d`, partitions, partition)
 	return func(yield func(Drop, error) bool) {
 		after := int64(0)
 		for {
-			list, err := s.drops(ctx, `id > $1::bigint`, `id`, after, page, 0)
+			list, err := s.drops(ctx, where, `id`, after, page, 0)
 			if err != nil {
 				yield(Drop{}, err)
 				return

@@ -167,9 +167,9 @@ func TestDropsByID(t *testing.T) {
 	for i := range ids {
 		ids[i] = e.drop(engine.SizeStock{Size: "43", Stock: 10}, engine.SizeStock{Size: "42", Stock: 10}).ID
 	}
+	w := e.writer("one", nil)
 	closed, err := e.store.CreateDrop(t.Context(), persist.NewDrop{Name: "x", Hold: time.Second, Sizes: []engine.SizeStock{{Stock: 1}}})
 	must(t, err)
-	w := e.writer("one", nil)
 	for seq := int64(1); seq <= 3; seq++ {
 		e.add(ids[2], rec("p", ids[2], seq, user, "42"))
 	}

@@ -18,12 +18,13 @@ type written struct {
 
 // writeEnds brings the ends to Postgres in one transaction and one round
 // trip; what is there already is left alone, so that it may be repeated at
-// will. ends must be sorted by id and name each id once.
+// will. ends must be sorted by id and name each id once. It returns
+// ErrStaleEpoch, and writes nothing, where the partition is in another epoch.
 //
-// Row locks are taken in one order by all writers: the sizes of drops that
+// Row locks are taken in one order by all writers: the epoch, the sizes of drops that
 // sell, then reservations, then purchases, each by key. So two writers with
 // overlapping batches wait for each other but never deadlock.
-func (s *Store) writeEnds(ctx context.Context, ends []engine.End) (written, error) {
+func (s *Store) writeEnds(ctx context.Context, partition int, epoch int64, ends []engine.End) (written, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 
@@ -32,6 +33,7 @@ func (s *Store) writeEnds(ctx context.Context, ends []engine.End) (written, erro
 	sold := columnsOf(completed(ends))
 	batch := &pgx.Batch{} // sent without BEGIN: one implicit transaction
 
+	batch.Queue(`SELECT require_epoch($1, $2)`, partition, epoch)
 	if len(sold.ids) > 0 {
 		batch.Queue(`
 			SELECT FROM drop_sizes WHERE drop_id = ANY ($1::bigint[])

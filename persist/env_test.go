@@ -63,7 +63,16 @@ func (e *env) ledger(c redis.UniversalClient, consumer string) *engine.Ledger {
 	e.Helper()
 	eng, err := engine.New(engine.Config{Redis: c, Prefix: e.Prefix, Partitions: partitions})
 	must(e, err)
+	admit(e, eng, e.store)
 	return eng.Ledger(c, consumer)
+}
+
+// admit has every partition compared and served, as an instance does at its start.
+func admit(t testing.TB, eng *engine.Engine, store *persist.Store) {
+	t.Helper()
+	r, err := persist.NewReconciler(persist.ReconcilerConfig{Engine: eng, Store: store, Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	must(t, r.Settle(t.Context()))
 }
 
 // writer starts a writer that is quick to linger, claim and stop; change may

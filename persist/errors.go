@@ -35,6 +35,8 @@ func wrap(what string, err error) error {
 		return fmt.Errorf("%s: %w", what, ErrNotFound)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", what, err)
+	case isStale(err):
+		return fmt.Errorf("%s: %w: %w", what, ErrStaleEpoch, err)
 	case unavailable(err):
 		return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
 	case refusesData(err):
@@ -80,6 +82,12 @@ func refusesData(err error) bool {
 // helps, and nobody needs to hear of it.
 func contended(err error) bool {
 	return errorClass(err) == "40"
+}
+
+// isStale is true where require_epoch refused.
+func isStale(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == staleEpoch
 }
 
 func oversold(err error) bool {

@@ -93,6 +93,8 @@ type Writer struct {
 	running  sync.WaitGroup
 }
 
+const writerWaits = "the writer can not reach a server, and tries until it is back; purchases wait in the ledger"
+
 // NewWriter makes a Writer that is not running yet.
 func NewWriter(cfg WriterConfig) (*Writer, error) {
 	if err := cfg.defaults(); err != nil {
@@ -106,8 +108,8 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	return &Writer{
 		cfg:      cfg,
 		metrics:  metrics,
-		postgres: &outage{of: "postgres", log: cfg.Log},
-		redis:    &outage{of: "redis", log: cfg.Log},
+		postgres: &outage{of: "postgres", log: cfg.Log, says: writerWaits},
+		redis:    &outage{of: "redis", log: cfg.Log, says: writerWaits},
 		slots:    make(chan struct{}, cfg.Parallel),
 		stopping: make(chan struct{}),
 		ctx:      ctx,

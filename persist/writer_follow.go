@@ -2,6 +2,7 @@ package persist
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -101,7 +102,72 @@ func (w *Writer) gather(partition int) (entries []engine.Entry, lost bool) {
 
 // settle writes what the entries hold and then takes them off the ledger. An
 // error means that the writer stops and the entries stay.
+//
+// Each round is of one epoch: the server says in which epoch it has the
+// entries, Postgres takes them in that epoch alone, and they are taken off in it. When
+// Redis changes in between, the next round begins with what the new server has;
+// what it has not is lost, unless Postgres got it in time.
 func (w *Writer) settle(partition int, entries []engine.Entry) error {
+	for len(entries) > 0 {
+		epoch, here, err := w.confirm(partition, entries)
+		if err != nil {
+			return err
+		}
+		var kept, gone []engine.Entry
+		for i, e := range entries {
+			if here[i] {
+				kept = append(kept, e)
+			} else {
+				gone = append(gone, e)
+			}
+		}
+		if err := w.reportGone(gone); err != nil {
+			return err
+		}
+		entries = kept
+		err = w.settleIn(partition, epoch, entries)
+		if !errors.Is(err, ErrStaleEpoch) && !errors.Is(err, engine.ErrFenced) {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirm asks for the epoch in which the server has the entries, until it is
+// served in one.
+func (w *Writer) confirm(partition int, entries []engine.Entry) (epoch int64, here []bool, err error) {
+	errFenced := errors.New("the partition is fenced")
+	err = w.persistently(w.redis, func(ctx context.Context) (err error) {
+		epoch, here, err = w.cfg.Ledger.Confirm(ctx, partition, entries)
+		if err == nil && epoch == 0 {
+			err = errFenced
+		}
+		return err
+	})
+	return epoch, here, err
+}
+
+// reportGone reports purchases and cancels that this writer has read and no
+// server has any more, unless Postgres has them: another writer may have taken them off.
+func (w *Writer) reportGone(gone []engine.Entry) error {
+	var lost []engine.Reservation
+	for _, e := range gone {
+		for _, end := range e.Ends {
+			if end.Status != engine.StatusExpired {
+				lost = append(lost, end)
+			}
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return w.persistently(w.postgres, func(ctx context.Context) error {
+		return reportLost(ctx, w.cfg.Store, w.metrics.lost, w.cfg.Log, lost, "", "read from a Redis that was replaced before it was written")
+	})
+}
+
+// settleIn does one round, in one epoch.
+func (w *Writer) settleIn(partition int, epoch int64, entries []engine.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -110,7 +176,7 @@ func (w *Writer) settle(partition int, entries []engine.Entry) error {
 	for i, e := range entries {
 		ids[i] = e.ID
 		for _, end := range e.Ends {
-			records = append(records, record{End: end, partition: partition, entry: e.ID})
+			records = append(records, record{End: end, partition: partition, epoch: epoch, entry: e.ID})
 		}
 	}
 	// An entry may hold many records, so entries can exceed a batch.
@@ -130,6 +196,6 @@ func (w *Writer) settle(partition int, entries []engine.Entry) error {
 		}
 	}
 	return w.persistently(w.redis, func(ctx context.Context) error {
-		return w.cfg.Ledger.Done(ctx, partition, ids)
+		return w.cfg.Ledger.Done(ctx, partition, epoch, ids)
 	})
 }

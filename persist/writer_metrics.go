@@ -18,6 +18,7 @@ type writerMetrics struct {
 	length      *prometheus.GaugeVec
 	lag         *prometheus.GaugeVec
 	dead        *prometheus.GaugeVec
+	lost        *prometheus.CounterVec
 }
 
 func newWriterMetrics(reg prometheus.Registerer) (*writerMetrics, error) {
@@ -27,7 +28,12 @@ func newWriterMetrics(reg prometheus.Registerer) (*writerMetrics, error) {
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"partition"})
 	}
+	lost, err := newLostCounter(reg)
+	if err != nil {
+		return nil, err
+	}
 	m := &writerMetrics{
+		lost: lost,
 		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "holdfast_writer_rows_total",
 			Help: "Rows inserted: reservations by how they ended (completed, cancelled, expired), and purchases.",

@@ -2,10 +2,13 @@ package persist
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/holdfast/holdfast/engine"
 )
 
 // Tries are this far apart while a server is away, doubling, half of it jitter.
@@ -14,14 +17,15 @@ const (
 	retryMost  = 2 * time.Second
 )
 
-// persistently repeats do until it succeeds, or Postgres refuses its data.
+// persistently repeats do until it succeeds, Postgres refuses its data, or
+// another epoch has begun.
 // Any other error it returns only once the writer is stopping: a server that
 // is away must not hold up Stop.
 func (w *Writer) persistently(server *outage, do func(context.Context) error) error {
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
 		err := w.attempt(server, do)
 		switch {
-		case err == nil || refusesData(err):
+		case err == nil, refusesData(err), errors.Is(err, ErrStaleEpoch), errors.Is(err, engine.ErrFenced):
 			server.over()
 			return err
 		case w.isStopping():
@@ -54,8 +58,9 @@ func (w *Writer) attempt(server *outage, do func(context.Context) error) error {
 // outage tells the log once when a server goes away and once when it is back,
 // however many goroutines notice.
 type outage struct {
-	of  string
-	log *slog.Logger
+	of   string
+	log  *slog.Logger
+	says string
 
 	mu    sync.Mutex
 	since time.Time // zero: the server answers
@@ -66,8 +71,7 @@ func (o *outage) began(err error) {
 	defer o.mu.Unlock()
 	if o.since.IsZero() {
 		o.since = time.Now()
-		o.log.Error("the writer can not reach a server, and tries until it is back; purchases wait in the ledger",
-			"server", o.of, "error", err)
+		o.log.Error(o.says, "server", o.of, "error", err)
 	}
 }
 
@@ -75,7 +79,7 @@ func (o *outage) over() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.since.IsZero() {
-		o.log.Info("the writer reaches the server again", "server", o.of, "after", time.Since(o.since).Round(time.Millisecond))
+		o.log.Info("it works again", "server", o.of, "after", time.Since(o.since).Round(time.Millisecond))
 		o.since = time.Time{}
 	}
 }

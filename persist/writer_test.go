@@ -77,6 +77,7 @@ func TestWriterFollowsTheEngine(t *testing.T) {
 	must(t, err)
 	must(t, eng.Start(ctx))
 	t.Cleanup(eng.Stop)
+	admit(t, eng, e.store)
 	must(t, eng.Open(ctx, d.Terms(1)))
 	must(t, e.store.MarkOpened(ctx, d.ID))
 	expirer := eng.NewExpirer(engine.ExpirerConfig{})
@@ -452,18 +453,22 @@ func TestWriterNeedsItsParts(t *testing.T) {
 	}
 }
 
-// noAck loses the pipelines that acknowledge, as if the process had died.
+// noAck loses the calls that take entries off the ledger, as if the process had died.
 type noAck struct{}
 
-func (noAck) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (noAck) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-func (noAck) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Name() == "xack" }) {
-			return errors.New("killed")
+func (noAck) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (noAck) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if strings.HasPrefix(cmd.Name(), "eval") && slices.Contains(cmd.Args(), any("persist")) {
+			cmd.SetErr(errors.New("killed"))
+			return cmd.Err()
 		}
-		return next(ctx, cmds)
+		return next(ctx, cmd)
 	}
+}
+
+func (noAck) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // lines collects a log.

@@ -3,7 +3,6 @@ package persist
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 type record struct {
 	engine.End
 	partition int
+	epoch     int64 // in which the server has the entry
 	entry     string
 }
 
@@ -51,8 +51,8 @@ func distinct(records []record) (now, later []record) {
 	return now, later
 }
 
-// commit writes distinct records in one transaction. A refused one is split
-// until the bad record stands alone.
+// commit writes distinct records of one partition and epoch in one
+// transaction. A refused one is split until the bad record stands alone.
 func (w *Writer) commit(records []record) error {
 	ends := make([]engine.End, len(records))
 	for i, r := range records {
@@ -61,7 +61,7 @@ func (w *Writer) commit(records []record) error {
 	var done written
 	err := w.persistently(w.postgres, func(ctx context.Context) (err error) {
 		began := time.Now()
-		done, err = w.cfg.Store.writeEnds(ctx, ends)
+		done, err = w.cfg.Store.writeEnds(ctx, records[0].partition, records[0].epoch, ends)
 		if err == nil {
 			w.metrics.batch(time.Since(began), done)
 		}
@@ -98,7 +98,7 @@ func (w *Writer) compare(records []record, ends []engine.End, inserted int64) er
 	}
 	for _, r := range records {
 		if r.Status == engine.StatusCompleted && slices.Contains(ids, r.ID) {
-			if err := w.deadLetter(r.partition, r.entry, raw(r.End), "another purchase has this id"); err != nil {
+			if err := w.deadLetter(r.partition, r.entry, engine.Record(r.End), "another purchase has this id"); err != nil {
 				return err
 			}
 		}
@@ -109,7 +109,7 @@ func (w *Writer) compare(records []record, ends []engine.End, inserted int64) er
 // setAside keeps a record that Postgres will never take as it is.
 func (w *Writer) setAside(r record, reason error) error {
 	if !oversold(reason) {
-		return w.deadLetter(r.partition, r.entry, raw(r.End), reason.Error())
+		return w.deadLetter(r.partition, r.entry, engine.Record(r.End), reason.Error())
 	}
 	var added bool
 	err := w.persistently(w.postgres, func(ctx context.Context) (err error) {
@@ -118,7 +118,7 @@ func (w *Writer) setAside(r record, reason error) error {
 	})
 	switch {
 	case refusesData(err): // oversold and unknown: no row can hold it
-		return w.deadLetter(r.partition, r.entry, raw(r.End), err.Error())
+		return w.deadLetter(r.partition, r.entry, engine.Record(r.End), err.Error())
 	case err == nil && added:
 		w.metrics.refused.Inc()
 		w.cfg.Log.Error("purchase refused by the oversell guard, kept in refused_purchases",
@@ -137,14 +137,4 @@ func (w *Writer) deadLetter(partition int, entry, record, reason string) error {
 			"partition", partition, "entry", entry, "record", record, "reason", reason)
 	}
 	return err
-}
-
-// raw is the ledger's own form of an end.
-func raw(e engine.End) string {
-	kind := map[engine.Status]string{
-		engine.StatusCompleted: "p", engine.StatusCancelled: "c", engine.StatusExpired: "x",
-	}[e.Status]
-	return fmt.Sprintf("%d:%s:%d:%d:%d:%d:%d:%s", e.Ended.UnixMilli(), kind,
-		e.Drop, e.ID-engine.ReservationID(e.Drop, 0), e.User,
-		e.Created.UnixMilli(), e.Deadline.UnixMilli(), e.Size)
 }

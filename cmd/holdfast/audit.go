@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -17,6 +20,9 @@ import (
 
 type auditCommand struct {
 	storeFlags
+	JSON  bool          `name:"json" help:"Print one JSON object instead of a table."`
+	Watch bool          `help:"Audit again and again until Ctrl-C; the exit status is that of the last."`
+	Every time.Duration `default:"2s" help:"Rest between two audits of --watch."`
 }
 
 // Help is shown by --help.
@@ -28,6 +34,8 @@ A line is right when
   held                    = live holds
   sold in Redis           = purchases in Postgres + pending
   sold in Postgres        = purchases in Postgres,  none refused
+It also counts the records that were set aside (dead letters) and the acknowledged work that Redis lost before Postgres had it (table lost_work). These are reports, no differences: nothing can be compared any more.
+
 It may be run during a sale. The two sides cannot be read in the same instant, so a drop that changes meanwhile is read again a few times; one that never keeps still is "busy", and only what holds at every moment is judged of it. Exit status: 0 no difference, 1 a difference.`
 }
 
@@ -40,7 +48,11 @@ const (
 
 // Run audits.
 func (c *auditCommand) Run(ctx context.Context, log *slog.Logger) error {
-	if err := c.validate(); err != nil {
+	err := c.validate()
+	if c.Every < 100*time.Millisecond {
+		err = errors.Join(err, fmt.Errorf("--every: %v is less than 100ms", c.Every))
+	}
+	if err != nil {
 		return err
 	}
 	s, err := c.open(ctx, log)
@@ -48,34 +60,92 @@ func (c *auditCommand) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer s.close()
-	var lines []auditLine
+	for {
+		report, err := s.auditPatiently(ctx)
+		if err != nil {
+			return err
+		}
+		if err := c.print(os.Stdout, report); err != nil {
+			return err
+		}
+		if c.Watch {
+			select {
+			case <-ctx.Done():
+			case <-time.After(c.Every):
+				continue
+			}
+		}
+		if report.Differences > 0 {
+			return errDiffers
+		}
+		return nil
+	}
+}
+
+// auditReport is one audit, as --json prints it.
+type auditReport struct {
+	At          time.Time        `json:"at"`
+	Lines       []auditLine      `json:"lines"`
+	Differences int              `json:"differences"`
+	DeadLetters int64            `json:"dead_letters"`
+	Fenced      []int            `json:"fenced_partitions"`
+	Lost        map[string]int64 `json:"lost_work"` // by kind
+}
+
+// auditPatiently audits until nothing is busy or different, a few times at most.
+func (s *stores) auditPatiently(ctx context.Context) (report auditReport, err error) {
 	for try := range auditTries {
 		if try > 0 {
 			select {
 			case <-ctx.Done():
-				return ctx.Err()
+				return report, ctx.Err()
 			case <-time.After(auditPause):
 			}
 		}
-		if lines, err = s.audit(ctx); err != nil {
-			return err
+		if report.Lines, err = s.audit(ctx); err != nil {
+			return report, err
 		}
-		if differences(lines) == 0 && !slices.ContainsFunc(lines, func(l auditLine) bool { return l.busy }) {
+		report.Differences = differences(report.Lines)
+		if report.Differences == 0 && !slices.ContainsFunc(report.Lines, func(l auditLine) bool { return l.busy }) {
 			break
 		}
 	}
-	if err := printAudit(os.Stdout, lines); err != nil {
+	report.At = time.Now().UTC()
+	ledger, err := s.engine.LedgerInfo(ctx)
+	if err != nil {
+		return report, err
+	}
+	report.DeadLetters = ledger.Dead
+	report.Fenced = append([]int{}, s.engine.Fenced()...)
+	report.Lost, err = s.store.LostCounts(ctx)
+	return report, err
+}
+
+func (c *auditCommand) print(to io.Writer, r auditReport) error {
+	if c.JSON {
+		return json.NewEncoder(to).Encode(r)
+	}
+	if c.Watch {
+		_, _ = fmt.Fprintf(to, "\n%s\n", r.At.Format(time.RFC3339))
+	}
+	if err := printAudit(to, r.Lines); err != nil {
 		return err
 	}
-	if err := s.reportDeadLetters(ctx); err != nil {
+	if r.DeadLetters > 0 {
+		_, _ = fmt.Fprintf(to, "\n%d records in the dead-letter streams.\n", r.DeadLetters)
+	}
+	if len(r.Fenced) > 0 {
+		_, _ = fmt.Fprintf(to, "\nFenced partitions: %v.\n", r.Fenced)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.Lost)) {
+		_, _ = fmt.Fprintf(to, "\nLost by Redis after it was acknowledged: %d of kind %s; see the table lost_work.\n", r.Lost[kind], kind)
+	}
+	if r.Differences > 0 {
+		_, err := fmt.Fprintf(to, "\n%d of %d lines differ.\n", r.Differences, len(r.Lines))
 		return err
 	}
-	if n := differences(lines); n > 0 {
-		fmt.Printf("\n%d of %d lines differ.\n", n, len(lines))
-		return errDiffers
-	}
-	fmt.Printf("\n%d lines, no difference.\n", len(lines))
-	return nil
+	_, err := fmt.Fprintf(to, "\n%d lines, no difference.\n", len(r.Lines))
+	return err
 }
 
 // auditLine is one size of one drop, as both sides count it.
@@ -86,6 +156,26 @@ type auditLine struct {
 	inRedis    bool
 	tally      engine.Tally
 	busy       bool // it changed while it was read
+}
+
+// MarshalJSON gives the line as --json prints it.
+func (l auditLine) MarshalJSON() ([]byte, error) {
+	type counts map[string]int64
+	return json.Marshal(struct {
+		Drop     int64  `json:"drop"`
+		Size     string `json:"size"`
+		Redis    counts `json:"redis"`
+		Postgres counts `json:"postgres"`
+		Holds    int64  `json:"live_holds"`
+		Pending  int64  `json:"pending_purchases"`
+		Busy     bool   `json:"busy"`
+		Problem  string `json:"problem"`
+	}{
+		l.postgres.Drop, l.postgres.Size,
+		counts{"total": l.redis.Total, "available": l.redis.Available, "held": l.redis.Held, "sold": l.redis.Sold},
+		counts{"total": l.postgres.Total, "sold": l.postgres.Sold, "purchases": l.postgres.Purchases, "refused": l.postgres.Refused},
+		l.tally.Holds, l.tally.Pending, l.busy, l.problem(),
+	})
 }
 
 // problem says what is wrong with the line; empty if nothing is.
@@ -104,6 +194,7 @@ func (l auditLine) problem() string {
 		says  string
 	}{
 		{l.redis.Available+l.redis.Held+l.redis.Sold != l.redis.Total, "available + held + sold is not total"},
+		{min(l.redis.Available, l.redis.Held, l.redis.Sold) < 0, "a counter is below zero"},
 		{l.redis.Total != l.postgres.Total, "totals differ"},
 		{!l.busy && l.redis.Held != l.tally.Holds, "held is not the number of live holds"},
 		{l.postgres.Sold != l.postgres.Purchases, "Postgres's counter is not its number of purchases"},
@@ -205,24 +296,6 @@ func (s *stores) redisSide(ctx context.Context, drops []int64) (redisSide, error
 		side.tallies[key] = pool
 	}
 	return side, nil
-}
-
-// reportDeadLetters says how many records were set aside. They are no
-// difference by themselves: a purchase among them shows in its drop's line.
-func (s *stores) reportDeadLetters(ctx context.Context) error {
-	ledger := s.engine.Ledger(s.redis, "audit")
-	var dead int64
-	for p := range ledger.Partitions() {
-		info, err := ledger.Info(ctx, p)
-		if err != nil {
-			return err
-		}
-		dead += info.Dead
-	}
-	if dead > 0 {
-		fmt.Printf("\n%d records in the dead-letter streams.\n", dead)
-	}
-	return nil
 }
 
 func printAudit(to io.Writer, lines []auditLine) error {

@@ -45,7 +45,7 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err := persist.Migrate(ctx, servers.DatabaseURL()); err != nil {
 		return err
 	}
-	flags := storeFlags{RedisURL: servers.RedisURL(), DatabaseURL: servers.DatabaseURL(), Prefix: "hf", Partitions: 16}
+	flags := storeFlags{RedisURL: servers.RedisURL(), DatabaseURL: servers.DatabaseURL(), Prefix: "hf", Partitions: 16, MaxLedger: 100_000, MaxMemory: 90}
 	s, err := flags.open(ctx, log)
 	if err != nil {
 		return err

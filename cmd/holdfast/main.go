@@ -26,6 +26,9 @@ type cli struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the database to this version's schema."`
 	Seed    seedCommand    `cmd:"" help:"Add sample drops and people."`
 	Audit   auditCommand   `cmd:"" help:"Compare Redis with Postgres, every drop and size; exit 1 on a difference."`
+	Rebuild rebuildCommand `cmd:"" help:"Set Redis right from Postgres: all drops, or one."`
+	Holds   holdsCommand   `cmd:"" help:"List who holds a unit, and what is overdue."`
+	Release releaseCommand `cmd:"" help:"Give held units back: by reservation, or all that is overdue."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	Healthcheck healthcheckCommand `cmd:"" hidden:"" help:"Ask a running instance whether it is ready; exit 1 if not."`

@@ -55,6 +55,9 @@ func (s *stores) seedIfEmpty(ctx context.Context) error {
 
 // seedDrops adds the sample drops where there is no drop yet.
 func (s *stores) seedDrops(ctx context.Context) error {
+	if err := s.recon.Settle(ctx); err != nil {
+		return err
+	}
 	have, err := s.store.ListDrops(ctx, persist.ListQuery{Limit: 1})
 	if err != nil || len(have) > 0 {
 		return err

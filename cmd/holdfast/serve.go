@@ -112,13 +112,13 @@ type instance struct {
 	drain    bool          // at the end, wait a while until purchases are in Postgres
 	takeover time.Duration // zero: the writer's own default
 
-	ledgerClient *redis.Client
-	writer       *persist.Writer
-	stopExpirer  context.CancelFunc
-	background   sync.WaitGroup
-	api          *api.API
-	listener     net.Listener // made at start, unless it is there
-	failed       chan error
+	ledgerClient   *redis.Client
+	writer         *persist.Writer
+	stopBackground context.CancelFunc
+	background     sync.WaitGroup
+	api            *api.API
+	listener       net.Listener // made at start, unless it is there
+	failed         chan error
 }
 
 // An orderly end of the instance takes at most stopTimeout, of which requests
@@ -147,16 +147,23 @@ func (in *instance) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	in.stopBackground = cancel
+	// Whatever its roles: it looks for what this instance has acknowledged.
+	in.background.Go(func() { s.recon.Run(background) })
 	if slices.Contains(in.roles, "expirer") {
-		expirerCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		in.stopExpirer = cancel
 		expirer := s.engine.NewExpirer(engine.ExpirerConfig{})
-		in.background.Go(func() { expirer.Run(expirerCtx) })
+		in.background.Go(func() { expirer.Run(background) })
 	}
 	return in.startAPI(ctx)
 }
 
-// check names what would break a promise, and opens drops that Redis lacks.
+// settleTimeout is how long a start waits until Redis has been compared with
+// Postgres: a rebuild under way elsewhere takes seconds.
+const settleTimeout = 30 * time.Second
+
+// check names what would break a promise, and compares Redis with Postgres
+// where that has to be.
 func (in *instance) check(ctx context.Context) error {
 	problems, err := in.stores.engine.CheckSettings(ctx)
 	if err != nil {
@@ -165,10 +172,12 @@ func (in *instance) check(ctx context.Context) error {
 	for _, p := range problems {
 		in.stores.log.Warn("a setting of Redis breaks a promise", "setting", p)
 	}
-	err = in.stores.openMissing(ctx)
-	if errors.Is(err, persist.ErrUnavailable) {
-		// Selling goes on without it; the ledger waits.
-		in.stores.log.Warn("Postgres does not answer; drops that Redis may lack are not opened", "err", err)
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	err = in.stores.recon.Settle(ctx)
+	if errors.Is(err, persist.ErrUnavailable) || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		// Partitions that are served are sold from without Postgres; the ledger waits.
+		in.stores.log.Warn("Redis could not be compared with Postgres; partitions that are fenced wait for it", "err", err)
 		return nil
 	}
 	return err
@@ -265,8 +274,8 @@ func (in *instance) stop() error {
 			errs = append(errs, err)
 		}
 	}
-	if in.stopExpirer != nil {
-		in.stopExpirer()
+	if in.stopBackground != nil {
+		in.stopBackground()
 	}
 	in.waitForBackground(ctx)
 	if in.writer != nil {
@@ -286,8 +295,8 @@ func (in *instance) stop() error {
 	return errors.Join(errs...)
 }
 
-// waitForBackground waits until Serve and the expirer have returned. A Redis
-// that is frozen can keep a call of the expirer past ctx: the process ends then
+// waitForBackground waits until Serve, expirer and reconciler have returned. A
+// Redis that is frozen can keep a call past ctx: the process ends then
 // all the same.
 func (in *instance) waitForBackground(ctx context.Context) {
 	done := make(chan struct{})

@@ -23,6 +23,8 @@ type storeFlags struct {
 	DatabaseURL   string `env:"HOLDFAST_DATABASE_URL" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
 	DatabaseConns int    `env:"HOLDFAST_DATABASE_CONNS" default:"16" help:"Most connections to Postgres; those of all instances have to fit its max_connections."`
 	Prefix        string `env:"HOLDFAST_PREFIX" default:"hf" help:"What every Redis key begins with."`
+	MaxLedger     int64  `env:"HOLDFAST_MAX_LEDGER" default:"100000" help:"Entries of one partition's ledger that may wait for Postgres; at that many no more holds begin."`
+	MaxMemory     int    `name:"max-memory-percent" env:"HOLDFAST_MAX_MEMORY_PERCENT" default:"90" help:"How much of Redis's maxmemory may be used before no more holds begin."`
 	Partitions    int    `env:"HOLDFAST_PARTITIONS" default:"16" help:"Partitions of the key space; fixed when a deployment is first started."`
 }
 
@@ -40,6 +42,12 @@ func (f storeFlags) validate() error {
 	}
 	if f.Partitions < 1 || f.Partitions > 1024 {
 		errs = append(errs, fmt.Errorf("HOLDFAST_PARTITIONS (--partitions): %d is not in 1 … 1024", f.Partitions))
+	}
+	if f.MaxLedger < 1 {
+		errs = append(errs, fmt.Errorf("HOLDFAST_MAX_LEDGER (--max-ledger): %d is not positive", f.MaxLedger))
+	}
+	if f.MaxMemory < 1 || f.MaxMemory > 100 {
+		errs = append(errs, fmt.Errorf("HOLDFAST_MAX_MEMORY_PERCENT (--max-memory-percent): %d is not in 1 … 100", f.MaxMemory))
 	}
 	if f.Prefix == "" || strings.ContainsAny(f.Prefix, "{}: ") {
 		errs = append(errs, fmt.Errorf("HOLDFAST_PREFIX (--prefix): %q must have no braces, colons or spaces", f.Prefix))
@@ -62,6 +70,7 @@ type stores struct {
 	engine  *engine.Engine
 	store   *persist.Store
 	users   *persist.Users
+	recon   *persist.Reconciler
 	redis   *redis.Client // the engine's
 	flags   storeFlags
 	metrics *prometheus.Registry
@@ -80,7 +89,8 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger) (_ *stores, err 
 		return nil, err
 	}
 	s.engine, err = engine.New(engine.Config{
-		Redis: s.redis, Prefix: f.Prefix, Partitions: f.Partitions, Log: log, Metrics: s.metrics,
+		Redis: s.redis, Prefix: f.Prefix, Partitions: f.Partitions,
+		MaxLedger: f.MaxLedger, MaxMemoryPercent: f.MaxMemory, Log: log, Metrics: s.metrics,
 	})
 	if err != nil {
 		return nil, err
@@ -89,6 +99,10 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger) (_ *stores, err 
 		return nil, err
 	}
 	if s.users, err = persist.NewUsers(persist.UsersConfig{Store: s.store}); err != nil {
+		return nil, err
+	}
+	s.recon, err = persist.NewReconciler(persist.ReconcilerConfig{Engine: s.engine, Store: s.store, Log: log, Metrics: s.metrics})
+	if err != nil {
 		return nil, err
 	}
 	if err = s.engine.Start(ctx); err != nil {
@@ -121,63 +135,6 @@ func (s *stores) close() {
 }
 
 const closeTimeout = time.Second
-
-// openMissing opens the drops of the catalogue that Redis does not have, which
-// on an empty Redis are all of them, and lists those whose creation was cut
-// short. What Postgres knows as sold stays sold, and ids begin above those it
-// knows. A drop that cannot be opened does not keep the others from selling.
-func (s *stores) openMissing(ctx context.Context) error {
-	opened := 0
-	for d, err := range s.store.AllDrops(ctx) {
-		if err != nil {
-			return err
-		}
-		known, err := s.engine.Stock(ctx, []int64{d.ID})
-		if err != nil {
-			return err
-		}
-		if known[0] == nil {
-			err := s.reopen(ctx, d)
-			if errors.Is(err, engine.ErrInvalid) {
-				s.log.Error("a drop that Redis does not have cannot be opened again", "drop", d.ID, "err", err)
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			opened++
-		}
-		if d.Opened.IsZero() {
-			if err := s.store.MarkOpened(ctx, d.ID); err != nil {
-				return err
-			}
-		}
-	}
-	if opened > 0 {
-		s.log.Warn("drops opened from Postgres: holds that were live in a lost Redis are gone", "drops", opened)
-	}
-	return nil
-}
-
-// reopen opens a drop from what Postgres knows of it.
-func (s *stores) reopen(ctx context.Context, d persist.Drop) error {
-	if d.Opened.IsZero() {
-		return s.engine.Open(ctx, d.Terms(1)) // it never had a hold
-	}
-	last, err := s.store.LastSeq(ctx, d.ID)
-	if err != nil {
-		return err
-	}
-	if err := s.engine.Open(ctx, d.Terms(last+seqMargin)); err != nil {
-		return fmt.Errorf("drop %d: %w", d.ID, err)
-	}
-	s.log.Warn("Redis did not have this drop; it was opened from Postgres", "drop", d.ID, "name", d.Name)
-	return nil
-}
-
-// seqMargin keeps the ids of a drop opened again apart from those of holds that
-// Postgres never heard of. 30 such margins fit a drop's ids.
-const seqMargin = 1 << 20
 
 // consumerName tells this instance's ledger reader from others, and is the same
 // after a restart: consumers of a group are never forgotten.

@@ -89,6 +89,8 @@ func newSale(b *testing.B) *sale {
 	e := must(engine.New(engine.Config{Redis: client, Prefix: env.Prefix}))
 	check(b, e.Start(b.Context()))
 	store := must(persist.Open(persist.Config{URL: env.DatabaseURL}))
+	reconciler := must(persist.NewReconciler(persist.ReconcilerConfig{Engine: e, Store: store}))
+	check(b, reconciler.Settle(b.Context()))
 	users := must(persist.NewUsers(persist.UsersConfig{Store: store}))
 	must(users.Seed(b.Context(), people, nil))
 	ledger := must(engine.NewClient(engine.ClientConfig{URL: env.RedisURL, PoolSize: 36}))

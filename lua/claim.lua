@@ -1,0 +1,25 @@
+#!lua
+-- Gives one process the right to set a partition right, alone: the partition is
+-- fenced for everybody else until admit.lua.
+--
+-- KEYS[1] meta hash of the partition
+-- ARGV[1] server: the replication id that the caller has seen
+-- ARGV[2] name of the claim, new for every rebuild
+-- ARGV[3] after how many ms of silence another claim may take over
+-- ARGV[4] 1 to renew a claim, which must be there still: if the data is lost
+--         meanwhile, so is all that the rebuild has done
+--
+-- Returns 1 claimed, 0 another claim is fresh, -1 this is another server, or
+-- the claim to renew is gone.
+local meta = KEYS[1]
+local server, claim, patience, renew = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
+
+if string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') ~= server then return -1 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local m = redis.call('HMGET', meta, 'claim', 'claimed')
+if renew and m[1] ~= claim then return -1 end
+if m[1] and m[1] ~= claim and now - tonumber(m[2]) < patience then return 0 end
+redis.call('HSET', meta, 'claim', claim, 'claimed', now)
+redis.call('HDEL', meta, 'server')
+return 1
