@@ -127,6 +127,7 @@ func (w *World) reserved(b *buyer, in *instance, c *call) {
 		w.unknownReserve(b)
 		return
 	}
+	w.checkEpoch(in, c)
 	w.tellHold(b, &c.hold)
 	b.told = c.hold
 	if w.may(faultLoss, 12) { // acknowledged, and the buyer did not hear it
@@ -164,6 +165,7 @@ func (w *World) settled(b *buyer, in *instance, c *call) {
 	if epoch != in.epoch {
 		return // answered as unavailable: repeated
 	}
+	w.checkEpoch(in, c)
 	w.tellEnd(b, in, &c.record)
 	b.receipt, b.known = c.record, true
 	if !w.rng.one(3) {

@@ -48,6 +48,7 @@ type call struct {
 	to       int8 // server, or toPostgres
 	kind     callKind
 	executed bool
+	slow     bool
 	serial   uint32
 	token    Token
 
@@ -75,6 +76,7 @@ func (w *World) send(actor int8, wait *uint32, c call) {
 		return
 	}
 	w.serial++
+	c.slow = w.may(faultLoss, 16)
 	c.actor, c.serial = actor, w.serial
 	*wait = c.serial
 	w.call[w.calls] = c
@@ -91,6 +93,9 @@ func (w *World) drop(i int) {
 // move takes a call one step further.
 func (w *World) move(i int) {
 	c := &w.call[i]
+	if c.slow && !w.healing && !w.rng.one(40) {
+		return
+	}
 	if !c.executed {
 		if c.to != toPostgres {
 			s := &w.server[c.to]
@@ -119,8 +124,11 @@ func (w *World) move(i int) {
 		c.executed = true
 		if c.actor == nobody {
 			w.drop(i)
+			return
 		}
-		return
+		if c.slow || w.rng.one(3) { // else the reply is quick
+			return
+		}
 	}
 	if w.may(faultLoss, 16) {
 		if w.tracing {
@@ -156,7 +164,7 @@ func (w *World) patience(actor int8, wait *uint32) {
 	at := w.pending(*wait)
 	switch {
 	case at < 0 && (w.healing || w.rng.one(3)):
-	case at >= 0 && !w.healing && w.faults&faultLoss != 0 && w.rng.one(24):
+	case at >= 0 && !w.healing && w.faults&faultLoss != 0 && w.rng.one(30):
 		if w.tracing {
 			w.say("given up: %s", &w.call[at])
 		}

@@ -36,11 +36,11 @@ func (w *World) fault() {
 	case p.role == roleDown:
 		w.restart(w.primary)
 		return
-	case o.role == rolePaused && w.rng.one(2):
+	case o.role == rolePaused && w.rng.one(3):
 		w.say("server %d wakes", 1-w.primary)
 		o.role = roleZombie
 		return
-	case (o.role == roleZombie || o.role == roleDown) && w.rng.one(3):
+	case (o.role == roleZombie && w.rng.one(12)) || (o.role == roleDown && w.rng.one(3)):
 		w.demote(1 - w.primary)
 		return
 	}

@@ -25,7 +25,6 @@ type Guards struct {
 	EngineEpoch   bool // the commit bears the engine's epoch, not that of the server read from
 	UnfencedDone  bool // entries are taken off whatever server is primary by then
 	NoSoldCheck   bool // Postgres counts beyond the stock
-	ForgetInHand  bool // what a writer of an old epoch has in hand is not looked for
 
 	// The rebuild.
 	NoRestore     bool // purchases that Redis lacks are not put back

@@ -5,6 +5,7 @@ package sim
 type instance struct {
 	epoch  int64
 	target int8
+	newest int64 // the greatest epoch it has known
 	life   int32
 	memory [maxMemory]acked
 	acks   int
@@ -28,7 +29,7 @@ type acked struct {
 // learn takes an epoch that a server says it is served in.
 func (w *World) learn(in *instance, epoch int64) {
 	if epoch > in.epoch || (w.g.EpochsFall && epoch != 0) {
-		in.epoch = epoch
+		in.epoch, in.newest = epoch, max(in.newest, epoch)
 	}
 }
 

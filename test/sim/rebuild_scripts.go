@@ -79,8 +79,9 @@ func (s *State) Restore(drop int8, purchases []Record) (restored, odd int) {
 }
 
 // Level is level.lua behind its fence. short says for each size by how many
-// units holds and sales exceed the stock: then nothing was written.
-func (s *State) Level(drop int8, floor int32, held [maxSizes]int32) (changed bool, short [maxSizes]int32, ok bool) {
+// units holds and sales exceed the stock: then nothing was written,
+// unless forced.
+func (s *State) Level(drop int8, floor int32, held [maxSizes]int32, force bool) (changed bool, short [maxSizes]int32, ok bool) {
 	d := s.drop(drop)
 	if d == nil {
 		return false, short, true
@@ -94,7 +95,7 @@ func (s *State) Level(drop int8, floor int32, held [maxSizes]int32) (changed boo
 		}
 		changed = changed || p.Available != available || p.Held != held[i]
 	}
-	if !ok || (!changed && seq == d.Seq) {
+	if (!ok && !force) || (!changed && seq == d.Seq) {
 		return changed, short, ok
 	}
 	d.Version++
@@ -106,7 +107,7 @@ func (s *State) Level(drop int8, floor int32, held [maxSizes]int32) (changed boo
 		p := &d.Pools[i]
 		p.Held, p.Available = held[i], p.Total-held[i]-p.Sold
 	}
-	return changed, short, true
+	return changed, short, ok
 }
 
 // held counts the members of a drop, by pool.

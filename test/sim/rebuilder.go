@@ -22,6 +22,7 @@ type rebuilder struct {
 	ended     []Record
 	holds     []Hold // of the drop, in Redis
 	revoke    int32
+	force     bool // nothing is left to revoke
 }
 
 const (
@@ -54,7 +55,7 @@ func (w *World) rebuild(i int) {
 		if !x.suspects && !w.healing && !w.rng.one(4) {
 			return
 		}
-		if in.target != w.primary && (w.healing || w.rng.one(4)) {
+		if in.target != w.primary && (w.healing || w.server[in.target].role != roleZombie || w.rng.one(8)) {
 			w.say("instance %d hears that server %d is the primary", i, w.primary)
 			in.target = w.primary
 		}
@@ -88,6 +89,9 @@ func (w *World) rebuild(i int) {
 		c = call{kind: callFloor, to: toPostgres, drop: x.drop, seq: x.seq}
 	case rebuilderLevels:
 		c.kind, c.seq = callLevel, x.floor
+		if x.force {
+			c.n = 1
+		}
 		for _, h := range x.holds {
 			c.held[w.poolSize(&h)]++
 		}
@@ -147,7 +151,7 @@ func (w *World) rebuilt(i int, c *call) {
 		switch bumped, admitted := c.epoch, c.standing.Epoch; {
 		case x.epoch > admitted:
 			x.state = rebuilderRepairs
-		case x.epoch < admitted && !w.g.NoSuperseded:
+		case x.epoch < admitted && !w.g.NoSuperseded && !w.healing: // then an operator asks for a rebuild
 			w.say("instance %d: server %d was superseded", i, x.to)
 		case bumped > x.epoch && (w.healing || w.rng.one(4)):
 			// A rebuild has taken a number and has died: writers stand still.
@@ -161,7 +165,7 @@ func (w *World) rebuilt(i int, c *call) {
 			x.state = rebuilderBumps
 		}
 	case callBump:
-		x.epoch, x.drop, x.state = c.epoch, 1, rebuilderReads
+		x.epoch, x.drop, x.force, x.state = c.epoch, 1, false, rebuilderReads
 	case callHistory:
 		x.at, x.state = 0, rebuilderOpens
 	case callOpen:
@@ -216,8 +220,9 @@ func (w *World) toCount() int {
 // has more holds and sales than units.
 func (w *World) levelled(i int, c *call) {
 	x := &w.instance[i].rebuilder
-	if c.code == 1 {
+	if c.code == 1 || x.force {
 		x.drop++
+		x.force = false
 		x.state = rebuilderReads
 		if int(x.drop) > w.drops {
 			x.state = rebuilderAdmits
@@ -232,7 +237,7 @@ func (w *World) levelled(i int, c *call) {
 	}
 	x.state = rebuilderEnds
 	if x.revoke == 0 {
-		x.state = rebuilderLooks // more was sold than there is, and nothing can be revoked
+		x.force, x.state = true, rebuilderLevels // more was sold than there is
 	}
 }
 

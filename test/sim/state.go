@@ -91,6 +91,7 @@ type State struct {
 	Deadlines []Member // by deadline, then as the text would be sorted
 	Ledger    []Filed
 	LastEntry int64
+	Grain     int64 // ms of the clock that share an entry id; 0: one. Under load every ms has entries
 	Dead      []Record
 }
 
@@ -100,12 +101,12 @@ func (s *State) clear() {
 		d := &s.Drops[i]
 		*d = Drop{Receipts: d.Receipts[:0], Idem: d.Idem[:0]}
 	}
-	*s = State{Drops: s.Drops, Deadlines: s.Deadlines[:0], Ledger: s.Ledger[:0], Dead: s.Dead[:0]}
+	*s = State{Grain: s.Grain, Drops: s.Drops, Deadlines: s.Deadlines[:0], Ledger: s.Ledger[:0], Dead: s.Dead[:0]}
 }
 
 // copyFrom makes the state equal to another.
 func (s *State) copyFrom(o *State) {
-	s.Meta, s.LastEntry = o.Meta, o.LastEntry
+	s.Meta, s.LastEntry, s.Grain = o.Meta, o.LastEntry, o.Grain
 	for i := range s.Drops {
 		d, from := &s.Drops[i], &o.Drops[i]
 		receipts, idem := append(d.Receipts[:0], from.Receipts...), append(d.Idem[:0], from.Idem...)
@@ -179,6 +180,9 @@ func compareText(a, b *Hold) int {
 
 // entry is the id that XADD gives the next entry.
 func (s *State) entry(now int64) int64 {
+	if s.Grain > 1 {
+		now -= now % s.Grain
+	}
 	s.LastEntry = max(s.LastEntry+1, now<<16)
 	return s.LastEntry
 }

@@ -62,12 +62,14 @@ type World struct {
 	healing bool
 
 	everysec  bool
+	twoServed bool // an old primary was served besides the new one: work of one of them is refused in the end
 	lossy     bool // Redis has lost, or may have lost, what it acknowledged
 	left      int  // faults of Redis that may still happen
 	drops     int
 	users     int
 	buyers    int
 	maxLedger int
+	lazy      bool // writers are slow
 	terms     [maxDrops]Terms
 
 	server     [servers]server
@@ -120,14 +122,18 @@ func (w *World) Run(seed uint64, o Options) string {
 func (w *World) reset(seed uint64, o Options) {
 	w.g, w.rng = o.Guards, rng{seed}
 	w.tracing, w.trace, w.violation = o.Trace, w.trace[:0], ""
-	w.healing, w.lossy, w.now = false, false, 1000
+	w.twoServed, w.healing, w.lossy, w.now = false, false, false, 1000
 	w.calls, w.serial, w.nextReplid, w.nextClaim, w.nextKey = 0, 0, 0, 0, 0
 	w.holds, w.sales, w.primary = 0, 0, 0
 	r := &w.rng
 	w.faults = profiles[r.n(len(profiles))] &^ o.Faults
 	w.everysec = w.faults&faultEverysec != 0
 	w.left = 1 + r.n(3)
-	w.steps = 150 + r.n(350)
+	w.steps = 200 + r.n(800)
+	if w.faults&faultPause != 0 {
+		w.steps *= 2
+	}
+	w.lazy = r.one(3)
 	if o.Steps > 0 {
 		w.steps = o.Steps
 	}
@@ -151,9 +157,10 @@ func (w *World) reset(seed uint64, o Options) {
 		s := &w.server[i]
 		s.clear()
 		s.disk.clear()
+		s.Grain = 0
 		s.role, s.promoted, s.skew, s.replid = roleReplica, false, 0, w.newReplid()
 		if w.faults&faultSkew != 0 {
-			s.skew = int64(r.n(60))
+			s.skew, s.Grain = int64(r.n(300)), 30
 		}
 	}
 	w.server[0].role = rolePrimary
@@ -199,8 +206,11 @@ func (w *World) step() {
 	switch n := w.rng.n(16); {
 	case n < 7 && w.calls > 0:
 		w.move(w.rng.n(w.calls))
+	case n < 10:
+		w.act(int8(w.rng.n(w.buyers)))
 	case n < 14:
-		w.act(int8(w.rng.n(maxBuyers + instances*actorsEach)))
+		role := [8]int{actorSweeper, actorWriter, actorWriter, actorRebuilder, actorRebuilder, actorRebuilder, actorRebuilder, actorSeeker}[w.rng.n(8)]
+		w.act(actorOf(w.rng.n(instances), role))
 	case n < 15:
 		w.now += int64(1 + w.rng.n(6))
 		if w.rng.one(12) {
@@ -273,6 +283,9 @@ func (w *World) reply(c *call) {
 		w.written(i, c)
 	case actorRebuilder:
 		w.rebuilt(i, c)
+		if x := &w.instance[i].rebuilder; x.wait == 0 && x.state != rebuilderLooks && !w.rng.one(3) {
+			w.rebuild(i) // most of a rebuild has no pauses
+		}
 	default:
 		w.sought(i, c)
 	}

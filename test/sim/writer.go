@@ -28,7 +28,7 @@ func (w *World) write(i int) {
 	c := call{to: toPostgres, epoch: x.epoch}
 	switch x.state {
 	case writerReads:
-		if in.epoch == 0 {
+		if in.epoch == 0 || (w.lazy && !w.healing && !w.rng.one(12)) {
 			return
 		}
 		c.kind, c.to, c.user = callRead, w.serverFor(in), int8(i)+1
@@ -116,7 +116,7 @@ func (w *World) committed(x *writer) {
 // has the purchases looked for.
 func (w *World) leave(in *instance, x *writer) {
 	for k := range x.n {
-		if x.hand[k].Kind == Purchased && !w.g.ForgetInHand {
+		if x.hand[k].Kind == Purchased {
 			in.remember(x.hand[k].Record, x.epoch)
 		}
 	}
