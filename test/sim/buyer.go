@@ -182,7 +182,8 @@ func (w *World) unknown(actor int8) {
 		case actorWriter:
 			in.writer.own = in.writer.own || in.writer.state == writerReads
 		case actorRebuilder:
-			if in.rebuilder.state == rebuilderClaims || in.rebuilder.state == rebuilderAdmits || in.rebuilder.to != in.target {
+			// What it gave up on may still be done. Under another claim it cannot be.
+			if !w.g.RetryRebuild || in.rebuilder.state <= rebuilderClaims {
 				in.rebuilder.state = rebuilderLooks
 			}
 		}

@@ -9,7 +9,7 @@ const (
 	callReserve callKind = iota
 	callSettle
 	callRelease
-	callStanding
+	callStanding // what comes before may be executed twice
 	callClaim
 	callOpen
 	callRestore
@@ -114,7 +114,7 @@ func (w *World) move(i int) {
 			w.drop(i)
 			return
 		}
-		if w.may(faultTwice, 40) && w.calls < maxCalls {
+		if c.kind < callStanding && w.may(faultTwice, 40) && w.calls < maxCalls {
 			again := *c
 			again.actor = nobody
 			w.call[w.calls] = again

@@ -40,7 +40,7 @@ func (w *World) fault() {
 		w.say("server %d wakes", 1-w.primary)
 		o.role = roleZombie
 		return
-	case (o.role == roleZombie && w.rng.one(12)) || (o.role == roleDown && w.rng.one(3)):
+	case (o.role == roleZombie && w.rng.one(40)) || (o.role == roleDown && w.rng.one(3)):
 		w.demote(1 - w.primary)
 		return
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,8 +20,13 @@ func TestProbe(t *testing.T) {
 		}
 		found := false
 		began := time.Now()
-		for seed := uint64(1); time.Since(began) < 5*time.Second; seed++ {
-			if what := w.Run(seed, Options{Guards: g}); what != "" {
+		var among Faults
+		if s := os.Getenv("AMONG"); s != "" {
+			n, _ := strconv.Atoi(s)
+			among = Faults(n)
+		}
+		for seed := uint64(1); time.Since(began) < 8*time.Second; seed++ {
+			if what := w.Run(seed, Options{Guards: g, Among: among}); what != "" {
 				t.Logf("%-14s %7d %s", ty.Field(i).Name, seed, what)
 				found = true
 				break

@@ -6,6 +6,7 @@ package sim
 type Postgres struct {
 	Down      bool
 	Epoch     int64 // given to a rebuild last
+	Raised    int64 // when
 	Admitted  int64 // known to be served
 	Floor     [maxDrops]int32
 	Sold      [maxDrops][maxSizes]int32

@@ -46,6 +46,10 @@ const (
 // claimPatience is how long a silent claim keeps others away, in ms.
 const claimPatience = 40
 
+// raisePatience is how long a rebuild may take from its number to the end, in
+// ms, before others think that it is dead.
+const raisePatience = 1000
+
 func (w *World) rebuild(i int) {
 	in := &w.instance[i]
 	x := &in.rebuilder
@@ -55,7 +59,7 @@ func (w *World) rebuild(i int) {
 		if !x.suspects && !w.healing && !w.rng.one(4) {
 			return
 		}
-		if in.target != w.primary && (w.healing || w.server[in.target].role != roleZombie || w.rng.one(8)) {
+		if in.target != w.primary && (w.healing || w.server[in.target].role != roleZombie || w.rng.one(24)) {
 			w.say("instance %d hears that server %d is the primary", i, w.primary)
 			in.target = w.primary
 		}
@@ -153,8 +157,8 @@ func (w *World) rebuilt(i int, c *call) {
 			x.state = rebuilderRepairs
 		case x.epoch < admitted && !w.g.NoSuperseded && !w.healing: // then an operator asks for a rebuild
 			w.say("instance %d: server %d was superseded", i, x.to)
-		case bumped > x.epoch && (w.healing || w.rng.one(4)):
-			// A rebuild has taken a number and has died: writers stand still.
+		case bumped > x.epoch && c.code == 1:
+			// A rebuild has taken a number long ago and has died: writers stand still.
 			w.nextClaim++
 			x.claim, x.state = w.nextClaim, rebuilderClaims
 		}

@@ -207,11 +207,14 @@ func (w *World) executePostgres(c *call) {
 		w.history(c)
 	case callBump:
 		p.Epoch++
-		c.epoch = p.Epoch
+		c.epoch, p.Raised = p.Epoch, w.now
 	case callFloor:
 		c.seq = p.raise(&w.g, c.drop, c.seq)
 	case callEpochs:
-		c.epoch, c.standing.Epoch = p.Epoch, p.Admitted
+		c.epoch, c.standing.Epoch, c.code = p.Epoch, p.Admitted, 0
+		if w.now-p.Raised > raisePatience || w.healing || w.g.HastyRebuild {
+			c.code = 1
+		}
 	case callAdmitted:
 		p.Admitted = max(p.Admitted, c.epoch)
 	case callFind:

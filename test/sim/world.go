@@ -36,6 +36,7 @@ var profiles = [...]Faults{
 	faultLoss | faultFailover | faultSkew,
 	faultLoss | faultPause | faultPostgres,
 	faultLoss | faultPause | faultSkew | faultTwice,
+	faultPause,
 	faultLoss | faultTwice | faultCrash | faultPostgres | faultRestart | faultFlush | faultFailover | faultPause | faultSkew,
 }
 
@@ -99,6 +100,7 @@ type Options struct {
 	Guards Guards
 	Steps  int    // before everything is healed; 0: as the seed says
 	Faults Faults // without these
+	Among  Faults // if not zero: a world with these, whatever the seed says
 	Trace  bool
 }
 
@@ -127,6 +129,9 @@ func (w *World) reset(seed uint64, o Options) {
 	w.holds, w.sales, w.primary = 0, 0, 0
 	r := &w.rng
 	w.faults = profiles[r.n(len(profiles))] &^ o.Faults
+	if o.Among != 0 {
+		w.faults = o.Among &^ o.Faults
+	}
 	w.everysec = w.faults&faultEverysec != 0
 	w.left = 1 + r.n(3)
 	w.steps = 200 + r.n(800)
@@ -160,7 +165,7 @@ func (w *World) reset(seed uint64, o Options) {
 		s.Grain = 0
 		s.role, s.promoted, s.skew, s.replid = roleReplica, false, 0, w.newReplid()
 		if w.faults&faultSkew != 0 {
-			s.skew, s.Grain = int64(r.n(300)), 30
+			s.skew, s.Grain = int64(100*r.n(6)), 200
 		}
 	}
 	w.server[0].role = rolePrimary

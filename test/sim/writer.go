@@ -25,10 +25,13 @@ const claimIdle = 30
 func (w *World) write(i int) {
 	in := &w.instance[i]
 	x := &in.writer
+	if w.lazy && (x.state == writerReads || x.state == writerAcks) && !w.healing && !w.rng.one(12) {
+		return
+	}
 	c := call{to: toPostgres, epoch: x.epoch}
 	switch x.state {
 	case writerReads:
-		if in.epoch == 0 || (w.lazy && !w.healing && !w.rng.one(12)) {
+		if in.epoch == 0 {
 			return
 		}
 		c.kind, c.to, c.user = callRead, w.serverFor(in), int8(i)+1
