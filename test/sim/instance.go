@@ -17,7 +17,7 @@ type instance struct {
 }
 
 // maxMemory is more purchases than a world has.
-const maxMemory = 24
+const maxMemory = 40
 
 // acked is a purchase that was acknowledged, and the last epoch in which it is
 // known to have been in Redis.
@@ -34,6 +34,12 @@ func (w *World) learn(in *instance, epoch int64) {
 }
 
 func (in *instance) remember(r Record, epoch int64) {
+	for i := range in.acks {
+		if m := &in.memory[i]; m.Record == r {
+			m.epoch = max(m.epoch, epoch)
+			return
+		}
+	}
 	if in.acks < maxMemory {
 		in.memory[in.acks] = acked{r, epoch}
 		in.acks++

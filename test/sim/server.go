@@ -17,7 +17,8 @@ type server struct {
 	replid   int32
 	promoted bool // and not restarted since: Redis tells its former replication id
 	skew     int64
-	fenced   bool  // it was, when it was claimed
+	fenced   bool  // it was, when it was first claimed since it was served
+	claimed  int32 // replication id then
 	disk     State // with everysec: what was fsynced
 }
 
@@ -50,8 +51,8 @@ func (w *World) execute(c *call) {
 		if c.n == 1 && s.Meta.Claim != c.token.Claim && !w.g.EagerClaim {
 			c.code = ClaimLost
 		} else {
-			if c.n == 0 && s.Meta.Claim == 0 {
-				s.fenced = s.Meta.Server != s.replid
+			if c.n == 0 && s.claimed != s.replid {
+				s.fenced, s.claimed = s.Meta.Server != s.replid, s.replid
 			}
 			c.code = int32(s.Claim(&w.g, s.replid, now, c.standing, c.token.Claim, claimPatience))
 		}
@@ -131,7 +132,10 @@ func (w *World) change(s *server, c *call, now int64) {
 	case callAdmit:
 		if !s.Admit(&w.g, s.replid, c.token, c.epoch) {
 			c.outcome = outcomeFenced
-		} else if c.to != w.primary && s.fenced {
+			return
+		}
+		s.claimed = 0
+		if c.to != w.primary && s.fenced {
 			// Nobody can tell an old primary that was fenced from a new one: both are served.
 			w.twoServed = true
 		}

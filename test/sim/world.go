@@ -163,6 +163,7 @@ func (w *World) reset(seed uint64, o Options) {
 		s.clear()
 		s.disk.clear()
 		s.Grain = 0
+		s.fenced, s.claimed = false, 0
 		s.role, s.promoted, s.skew, s.replid = roleReplica, false, 0, w.newReplid()
 		if w.faults&faultSkew != 0 {
 			s.skew, s.Grain = int64(100*r.n(6)), 200
