@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast/holdfast/engine"
 )
 
 const never = 9_000_000_000_000_000 // an id that nothing has
@@ -103,10 +105,14 @@ func TestDropDoesNotAdmit(t *testing.T) {
 	s.hold(t, limited, user)
 }
 
+func dropKey(s *server, drop int64) string {
+	return fmt.Sprint(engine.KeyPrefix(s.env.Prefix, 2, int(drop%2)), "drop:", drop)
+}
+
 // pause sets the drop's state as an operator would.
 func pause(t *testing.T, s *server, drop int64) {
 	t.Helper()
-	key := fmt.Sprintf("%s:{%d}:drop:%d", s.env.Prefix, drop%2, drop)
+	key := dropKey(s, drop)
 	redis := s.env.Redis()
 	if n, err := redis.Exists(t.Context(), key).Result(); err != nil || n != 1 {
 		t.Fatalf("no key %s: %v", key, err)
@@ -152,7 +158,7 @@ func TestDropThatRedisLost(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	drop, user := s.drop(t, nil), s.user(t, "ada")
-	must(t, s.env.Redis().Del(t.Context(), fmt.Sprintf("%s:{%d}:drop:%d", s.env.Prefix, drop%2, drop)).Err())
+	must(t, s.env.Redis().Del(t.Context(), dropKey(s, drop)).Err())
 	s.get(t, fmt.Sprint("/api/drops/", drop)).want(t, 200).has(t, fields{"state": "paused", "available_stock": 0, "total_stock": 10})
 	s.post(t, "/api/drops/reserve", fields{"dropId": drop, "userId": user}).refused(t, 404, "drop_not_found", "Drop not found")
 }

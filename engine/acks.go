@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -125,7 +126,10 @@ func (e *Engine) unknown(ctx context.Context, partition int, acked []Reservation
 	defer cancel()
 	live := make([]*redis.FloatCmd, len(acked))
 	receipts := make([]*redis.StringCmd, len(acked))
+	var epoch *redis.StringCmd
 	_, _ = e.redis.Pipelined(ctx, func(p redis.Pipeliner) error { // the commands have the errors
+		// In the same breath: a server that was replaced would know all of it.
+		epoch = p.HGet(ctx, e.keys.meta(partition), "epoch")
 		for i, r := range acked {
 			live[i] = p.ZScore(ctx, e.keys.deadlines(partition), describe(r))
 		}
@@ -134,6 +138,9 @@ func (e *Engine) unknown(ctx context.Context, partition int, acked []Reservation
 		}
 		return nil
 	})
+	if have, want := epoch.Val(), strconv.FormatInt(e.Epoch(partition), 10); epoch.Err() != nil || have != want {
+		return nil, fmt.Errorf("%w: partition %d: epoch %q, not %s", ErrUnavailable, partition, have, want)
+	}
 	var gone []Reservation
 	for i, r := range acked {
 		for _, err := range []error{live[i].Err(), receipts[i].Err()} {

@@ -120,7 +120,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		cfg:     cfg,
 		redis:   cfg.Redis,
-		keys:    keys{prefix: cfg.Prefix, partitions: cfg.Partitions},
+		keys:    newKeys(cfg.Prefix, cfg.Partitions),
 		log:     cfg.Log,
 		metrics: newMetrics(cfg.Metrics),
 		epochs:  newEpochs(cfg.Partitions),
@@ -184,7 +184,7 @@ func (e *Engine) Stop() {
 func (e *Engine) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
-	return unavailable(e.redis.Ping(ctx).Err())
+	return unavailable(ping(ctx, e.redis))
 }
 
 // Now is the time by Redis's clock, which decides every deadline and start.

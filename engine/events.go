@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"strconv"
 	"time"
 
@@ -59,9 +58,8 @@ func (e *Engine) Listen(ctx context.Context, h EventHandler) {
 	for p := range channels {
 		channels[p] = e.keys.events(p)
 	}
-	sub := e.redis.Subscribe(ctx, channels...)
-	defer func() { _ = sub.Close() }()
-	for msg := range receive(ctx, sub) {
+	// On a cluster any node will do: each tells the others what is published.
+	for msg := range receive(ctx, func() *redis.PubSub { return e.redis.Subscribe(ctx, channels...) }) {
 		switch msg := msg.(type) {
 		case *redis.Subscription:
 			if msg.Count == len(channels) && h.Resync != nil { // the last of them
@@ -74,24 +72,6 @@ func (e *Engine) Listen(ctx context.Context, h EventHandler) {
 				continue
 			}
 			h.Event(ev)
-		}
-	}
-}
-
-// receive yields what the subscription brings, reconnecting by itself, until
-// ctx ends. A connection lost and found again shows as a *redis.Subscription.
-func receive(ctx context.Context, sub *redis.PubSub) iter.Seq[any] {
-	messages := sub.ChannelWithSubscriptions(redis.WithChannelSize(1024))
-	return func(yield func(any) bool) {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case msg, ok := <-messages:
-				if !ok || !yield(msg) {
-					return
-				}
-			}
 		}
 	}
 }

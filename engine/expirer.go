@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/holdfast/holdfast/lua"
 )
 
@@ -69,8 +67,8 @@ func (x *Expirer) Run(ctx context.Context) {
 	for p := range x.wake {
 		wg.Go(func() { x.sweep(ctx, p) })
 	}
-	if client, ok := x.e.redis.(*redis.Client); ok && !x.cfg.NoNotifications {
-		wg.Go(func() { x.listen(ctx, client) })
+	if !x.cfg.NoNotifications {
+		wg.Go(func() { x.listen(ctx) })
 	}
 	wg.Wait()
 }
@@ -123,17 +121,13 @@ func (x *Expirer) sweep(ctx context.Context, p int) {
 // release releases all that is due in a partition and returns how long it is
 // until the next deadline.
 func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
-	k := x.e.keys
 	for {
 		callCtx, cancel := context.WithTimeout(ctx, x.e.cfg.CallTimeout)
 		var r lua.ReleaseReply
 		err := x.e.inEpoch(callCtx, p, func(token string) (err error) {
-			r, err = lua.Release(callCtx, x.e.redis, lua.ReleaseArgs{
-				Meta: k.meta(p), Token: token,
-				Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
-				DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
-				Events: k.events(p), Most: int64(x.cfg.Batch),
-			})
+			args := x.e.releaseArgs(p, int64(x.cfg.Batch))
+			args.Token = token
+			r, err = lua.Release(callCtx, x.e.redis, args)
 			return err
 		}, nil)
 		cancel()
@@ -154,22 +148,12 @@ func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
 	}
 }
 
-// listen wakes a partition's release for each expired hold key, and all of
-// them on every (re)connect, since notifications of the gap are lost.
-func (x *Expirer) listen(ctx context.Context, client *redis.Client) {
-	sub := client.PSubscribe(ctx, "__keyevent@*__:expired")
-	defer func() { _ = sub.Close() }()
-	for msg := range receive(ctx, sub) {
-		switch msg := msg.(type) {
-		case *redis.Subscription:
-			for p := range x.wake {
-				x.kick(p)
-			}
-		case *redis.Message:
-			if p, ok := x.e.keys.partitionOf(msg.Payload); ok {
-				x.kick(p)
-			}
-		}
+func (e *Engine) releaseArgs(p int, most int64) lua.ReleaseArgs {
+	k := e.keys
+	return lua.ReleaseArgs{
+		Meta: k.meta(p), Deadlines: k.deadlines(p), Ledger: k.ledger(p), Dead: k.dead(p),
+		DropPrefix: k.base(p) + "drop:", BuyersPrefix: k.base(p) + "buyers:",
+		Events: k.events(p), Most: most,
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/test/harness"
 )
@@ -52,7 +54,12 @@ func fill(t testing.TB, e *engine.Engine, drop int64, n int) []engine.Reservatio
 // each reservation ended.
 func ledgerEnds(t testing.TB, e *engine.Engine, env *harness.Env, drop int64) map[int64][]engine.End {
 	t.Helper()
-	l := e.Ledger(env.Redis(), "test")
+	return ledgerEndsBy(t, e, env.Redis(), drop)
+}
+
+func ledgerEndsBy(t testing.TB, e *engine.Engine, client redis.UniversalClient, drop int64) map[int64][]engine.End {
+	t.Helper()
+	l := e.Ledger(client, "test")
 	p := int(drop % int64(e.Partitions()))
 	ends := map[int64][]engine.End{}
 	for {
@@ -217,7 +224,7 @@ func TestLookupOfLapsedHold(t *testing.T) {
 	if err := expired(); err != nil { // released, in the ledger
 		t.Fatal(err)
 	}
-	env.Redis().Del(t.Context(), env.Prefix+":{1}:ledger")
+	env.Redis().Del(t.Context(), keyPrefix(env, 1)+"ledger")
 	got, err := e.Reservation(t.Context(), r.ID) // persisted and gone from Redis
 	if err != nil || got != (engine.Reservation{ID: r.ID, Drop: 1, Status: engine.StatusExpired}) {
 		t.Fatalf("%+v, %v", got, err)
@@ -229,7 +236,7 @@ func TestLapsedHoldThatFitsNothingIsKeptApart(t *testing.T) {
 	e, env := newEngine(t)
 	open(t, e, 1, 5, hold(engine.MinHold))
 	c := env.Redis()
-	key := env.Prefix + ":{1}:deadlines"
+	key := keyPrefix(env, 1) + "deadlines"
 	for _, member := range []string{"nonsense", "17:1:1:1:2:", "1:x:1:1:2:"} {
 		c.ZAdd(t.Context(), key, redisZ(1, member))
 	}

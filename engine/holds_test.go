@@ -48,7 +48,7 @@ func TestHoldsAreThoseOfTheDrop(t *testing.T) {
 	made = append(made, sized)
 	// Neither is a hold of drop 1, though the one begins like it.
 	for _, member := range []string{"1:x:1:1:2:", "nonsense"} {
-		env.Redis().ZAdd(t.Context(), env.Prefix+":{1}:deadlines", redisZ(float64(time.Now().Add(time.Hour).UnixMilli()), member))
+		env.Redis().ZAdd(t.Context(), keyPrefix(env, 1)+"deadlines", redisZ(float64(time.Now().Add(time.Hour).UnixMilli()), member))
 	}
 
 	got := holds(t, e, 1, 1000)
@@ -130,7 +130,7 @@ func TestHoldsLookThroughSoManyOthers(t *testing.T) {
 		drop     int
 		deadline float64
 	}{
-		env.Prefix + ":{1}:deadlines": {17, soon}, env.Prefix + ":{2}:deadlines": {18, past},
+		keyPrefix(env, 1) + "deadlines": {17, soon}, keyPrefix(env, 2) + "deadlines": {18, past},
 	} {
 		for first := 1; first <= scan; first += 1000 {
 			members := make([]redis.Z, 1000)
@@ -146,8 +146,8 @@ func TestHoldsLookThroughSoManyOthers(t *testing.T) {
 		t.Errorf("found %+v beyond %d others", list, scan)
 	}
 	overdueIs(t, e, 2, 0)
-	client.ZPopMin(t.Context(), env.Prefix+":{1}:deadlines")
-	client.ZPopMin(t.Context(), env.Prefix+":{2}:deadlines")
+	client.ZPopMin(t.Context(), keyPrefix(env, 1)+"deadlines")
+	client.ZPopMin(t.Context(), keyPrefix(env, 2)+"deadlines")
 	if list := holds(t, e, 1, 10); len(list) != 1 {
 		t.Errorf("found %+v behind %d others, want one hold", list, scan-1)
 	}

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// keys makes every key name of the engine. All keys of a partition bear its
-// hash tag, so that each script touches one slot of a cluster:
+// keys makes every key name of the engine. All keys of a partition p bear its
+// hash tag (tags.go), so that each script touches one slot of a cluster:
 //
 //	hf:{p}:drop:<drop>        hash    state, start, end, hold, limit, version, seq, sizes; t: a: h: s:<size>
 //	hf:{p}:hold:<drop>:<seq>  string  the reservation key, with its TTL
@@ -21,11 +21,29 @@ import (
 type keys struct {
 	prefix     string // "hf"
 	partitions int
+	tags       []string       // by partition
+	byTag      map[string]int // partition
+}
+
+func newKeys(prefix string, partitions int) keys {
+	k := keys{prefix: prefix, partitions: partitions, tags: make([]string, partitions), byTag: make(map[string]int, partitions)}
+	for p := range k.tags {
+		k.tags[p] = tagOf(p, partitions)
+		k.byTag[k.tags[p]] = p
+	}
+	return k
+}
+
+// KeyPrefix is what all keys of a partition begin with, such as "hf:{3ab}:",
+// in a deployment with that prefix and that many partitions: for tools that
+// look at the keys themselves.
+func KeyPrefix(prefix string, partitions, partition int) string {
+	return prefix + ":{" + tagOf(partition, partitions) + "}:"
 }
 
 func (k keys) partition(drop int64) int { return int(drop % int64(k.partitions)) }
 
-func (k keys) base(p int) string { return k.prefix + ":{" + strconv.Itoa(p) + "}:" }
+func (k keys) base(p int) string { return k.prefix + ":{" + k.tags[p] + "}:" }
 
 func (k keys) ledger(p int) string    { return k.base(p) + "ledger" }
 func (k keys) dead(p int) string      { return k.base(p) + "dead" }
@@ -58,10 +76,10 @@ func (k keys) partitionOf(key string) (int, bool) {
 	if !ok {
 		return 0, false
 	}
-	number, rest, ok := strings.Cut(rest, "}:")
+	tag, rest, ok := strings.Cut(rest, "}:")
 	if !ok || !strings.HasPrefix(rest, "hold:") {
 		return 0, false
 	}
-	p, err := strconv.Atoi(number)
-	return p, err == nil && p >= 0 && p < k.partitions
+	p, ok := k.byTag[tag]
+	return p, ok
 }

@@ -36,7 +36,7 @@ func TestLedgerInfoIsOfAllPartitions(t *testing.T) {
 		if _, err := e.Cancel(t.Context(), reserve(t, e, engine.ReserveRequest{Drop: drop, User: 1}).ID); err != nil {
 			t.Fatal(err)
 		}
-		entries, err := client.XRevRangeN(t.Context(), fmt.Sprintf("%s:{%d}:ledger", env.Prefix, drop), "+", "-", 1).Result()
+		entries, err := client.XRevRangeN(t.Context(), keyPrefix(env, drop)+"ledger", "+", "-", 1).Result()
 		if err != nil || len(entries) != 1 {
 			t.Fatalf("entries %v, %v", entries, err)
 		}

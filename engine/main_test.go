@@ -43,6 +43,11 @@ func startEngine(t testing.TB, url, prefix string) *engine.Engine {
 	return e
 }
 
+// keyPrefix is what the keys of the drop's partition begin with.
+func keyPrefix(env *harness.Env, drop int64) string {
+	return engine.KeyPrefix(env.Prefix, 16, int(drop%16))
+}
+
 // open opens drop 1 … with one pool, started, unless the changes say otherwise.
 func open(t testing.TB, e *engine.Engine, id, stock int64, changes ...func(*engine.Drop)) engine.Drop {
 	t.Helper()

@@ -241,9 +241,9 @@ func TestVersionsNeverGoBack(t *testing.T) {
 	runExpirer(t, e, engine.ExpirerConfig{})
 	var lastDrop int64
 	forget := func(drop int64) {
-		p := drop % int64(e.Partitions())
-		keys := []string{fmt.Sprintf("%s:{%d}:deadlines", env.Prefix, p), fmt.Sprintf("%s:{%d}:ledger", env.Prefix, p)}
-		for scan := client.Scan(t.Context(), 0, fmt.Sprintf("%s:{%d}:*:%d*", env.Prefix, p, drop), 1000).Iterator(); scan.Next(t.Context()); {
+		base := keyPrefix(env, drop)
+		keys := []string{base + "deadlines", base + "ledger"}
+		for scan := client.Scan(t.Context(), 0, fmt.Sprintf("%s*:%d*", base, drop), 1000).Iterator(); scan.Next(t.Context()); {
 			keys = append(keys, scan.Val())
 		}
 		if err := client.Del(t.Context(), keys...).Err(); err != nil {

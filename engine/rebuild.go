@@ -48,7 +48,7 @@ func (e *Engine) BeginRebuild(ctx context.Context, partition int) (*Rebuild, err
 func (r *Rebuild) claim(ctx context.Context, renew bool) error {
 	ctx, cancel := context.WithTimeout(ctx, r.e.cfg.CallTimeout)
 	defer cancel()
-	claiming, err := lua.Claim(ctx, r.e.redis, r.e.keys.meta(r.partition), r.Standing.Server, r.name, claimPatience.Milliseconds(), renew)
+	claiming, err := lua.Claim(ctx, r.e.redis, r.e.keys.meta(r.partition), r.Standing.Server, r.name, claimPatience.Milliseconds(), renew, r.Standing.Epoch)
 	switch {
 	case err != nil:
 		return unavailable(err)
@@ -135,6 +135,23 @@ func (r *Rebuild) Revoke(ctx context.Context, drop int64, ids []int64) ([]Reserv
 		}
 	}
 	return ended, err
+}
+
+// ReleaseLapsed gives back what has lapsed, as an expirer does: nobody else may
+// while the partition is fenced.
+func (r *Rebuild) ReleaseLapsed(ctx context.Context) error {
+	args := r.e.releaseArgs(r.partition, tallyPage)
+	args.Token = r.token
+	for {
+		var reply lua.ReleaseReply
+		err := r.call(ctx, func(ctx context.Context) (err error) {
+			reply, err = lua.Release(ctx, r.e.redis, args)
+			return err
+		})
+		if err != nil || reply.Released+reply.Dead < tallyPage {
+			return err
+		}
+	}
 }
 
 // EachHold gives all holds of the partition, lapsed ones that are not released

@@ -18,7 +18,7 @@ func TestRefusalsAreCountedByDropAndReason(t *testing.T) {
 	open(t, e, 2, 1, func(d *engine.Drop) { d.Start = time.Now().Add(time.Hour) })
 	open(t, e, 3, 1, func(d *engine.Drop) { d.End = time.Now().Add(-time.Minute) })
 	open(t, e, 4, 9)
-	env.Redis().HSet(t.Context(), env.Prefix+":{4}:drop:4", "state", "paused")
+	env.Redis().HSet(t.Context(), keyPrefix(env, 4)+"drop:4", "state", "paused")
 	open(t, e, 5, 9, func(d *engine.Drop) { d.FirstSeq = lastSeq })
 	open(t, e, 6, 9, sizes(engine.SizeStock{Size: "41", Stock: 1}))
 	open(t, e, 7, 9)

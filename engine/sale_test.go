@@ -80,7 +80,7 @@ func TestRefusals(t *testing.T) { //nolint:tparallel // each case compares the w
 	open(t, e, 4, 9, limit(2))
 	open(t, e, 5, 9, sizes(engine.SizeStock{Size: "41", Stock: 1}, engine.SizeStock{Size: "42", Stock: 8}))
 	open(t, e, 6, 9)
-	env.Redis().HSet(t.Context(), env.Prefix+":{6}:drop:6", "state", "paused")
+	env.Redis().HSet(t.Context(), keyPrefix(env, 6)+"drop:6", "state", "paused")
 	reserve(t, e, engine.ReserveRequest{Drop: 1, User: 1})
 	reserve(t, e, engine.ReserveRequest{Drop: 4, User: 1})
 	reserve(t, e, engine.ReserveRequest{Drop: 4, User: 1})
@@ -350,7 +350,7 @@ func TestCorruptCountersRefuse(t *testing.T) {
 	e, env := newEngine(t)
 	open(t, e, 1, 10)
 	r := reserve(t, e, engine.ReserveRequest{Drop: 1, User: 1})
-	env.Redis().HIncrBy(t.Context(), env.Prefix+":{1}:drop:1", "a:", 1) // a foreign hand
+	env.Redis().HIncrBy(t.Context(), keyPrefix(env, 1)+"drop:1", "a:", 1) // a foreign hand
 	_, err := e.Reserve(t.Context(), engine.ReserveRequest{Drop: 1, User: 2})
 	wantErr(t, err, engine.ErrCorrupt)
 	_, err = e.Purchase(t.Context(), r.ID)

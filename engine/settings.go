@@ -3,7 +3,12 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // A setting that Redis must have, and what breaks without it.
@@ -31,32 +36,79 @@ func hasExpiredEvents(v string) bool {
 	return strings.Contains(v, "E") && strings.ContainsAny(v, "xA")
 }
 
-// CheckSettings compares Redis's settings with those that the promises rest on
-// and returns a sentence for each that breaks one. Expired-key events are
-// switched on where that is allowed. It fails only when Redis does not answer.
+// CheckSettings compares the settings of Redis, on a cluster of every master,
+// with those that the promises rest on and returns a sentence for each that
+// breaks one. Expired-key events are switched on where that is allowed. It fails
+// only when Redis does not answer.
 func (e *Engine) CheckSettings(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
+	cluster, ok := e.redis.(*redis.ClusterClient)
+	if !ok {
+		return checkServer(ctx, e.redis, "Redis")
+	}
+	masters, err := mastersOf(ctx, cluster, e.cfg.CallTimeout)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	var problems []string
+	silent := 0
+	for _, addr := range slices.Sorted(maps.Keys(masters)) {
+		name := "Redis at " + addr
+		found, err := checkServer(ctx, masters[addr], name)
+		if err != nil {
+			silent++
+			found = []string{fmt.Sprintf("%s does not answer (%v): its settings are not checked", name, err)}
+		}
+		if problems = append(problems, found...); silent == len(masters) {
+			return nil, err
+		}
+	}
+	return problems, nil
+}
+
+func checkServer(ctx context.Context, c redis.Cmdable, name string) ([]string, error) {
 	var problems []string
 	for _, s := range settings {
-		have, err := e.redis.ConfigGet(ctx, s.name).Result()
+		have, err := c.ConfigGet(ctx, s.name).Result()
 		if err != nil {
-			if pingErr := e.Ping(ctx); pingErr != nil {
-				return nil, pingErr
+			if pingErr := c.Ping(ctx).Err(); pingErr != nil {
+				return nil, unavailable(pingErr)
 			}
-			return []string{fmt.Sprintf("Redis does not let its settings be read (%v): see to it that it has maxmemory-policy noeviction, "+
-				"appendonly yes, appendfsync always and notify-keyspace-events Ex", err)}, nil
+			return []string{fmt.Sprintf("%s does not let its settings be read (%v): see to it that it has maxmemory-policy noeviction, "+
+				"appendonly yes, appendfsync always and notify-keyspace-events Ex", name, err)}, nil
 		}
 		value := have[s.name]
 		if s.ok(value) {
 			continue
 		}
 		if s.name == "notify-keyspace-events" {
-			if e.redis.ConfigSet(ctx, s.name, value+"Ex").Err() == nil {
+			if c.ConfigSet(ctx, s.name, value+"Ex").Err() == nil {
 				continue
 			}
 		}
-		problems = append(problems, fmt.Sprintf("Redis has %s %q and should have %q: %s", s.name, value, s.want, s.costs))
+		problems = append(problems, fmt.Sprintf("%s has %s %q and should have %q: %s", name, s.name, value, s.want, s.costs))
+	}
+	replicas := replicasOf(ctx, c)
+	const enough = "min-replicas-to-write"
+	if have, err := c.ConfigGet(ctx, enough).Result(); err == nil && replicas > 0 && have[enough] == "0" {
+		problems = append(problems, fmt.Sprintf("%s has %d replicas and %s 0, and should have 1 or more: "+
+			"when it is cut off and a replica takes its place, it goes on accepting holds and purchases that will be lost", name, replicas, enough))
 	}
 	return problems, nil
+}
+
+// replicasOf is how many replicas follow the server; 0 where it does not say.
+func replicasOf(ctx context.Context, c redis.Cmdable) int {
+	info, err := c.Info(ctx, "replication").Result()
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(info, "connected_slaves:")
+	digits, _, _ := strings.Cut(after, "\r\n")
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0
+	}
+	return n
 }

@@ -55,12 +55,12 @@ const (
 )
 
 // Claim runs claim.lua.
-func Claim(ctx context.Context, c redis.Scripter, meta, server, name string, patienceMS int64, renew bool) (Claiming, error) {
+func Claim(ctx context.Context, c redis.Scripter, meta, server, name string, patienceMS int64, renew bool, seen int64) (Claiming, error) {
 	again := 0
 	if renew {
 		again = 1
 	}
-	code, err := claim.Run(ctx, c, []string{meta}, server, name, patienceMS, again).Int64()
+	code, err := claim.Run(ctx, c, []string{meta}, server, name, patienceMS, again, seen).Int64()
 	return Claiming(code), err
 }
 

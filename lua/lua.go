@@ -42,19 +42,19 @@ var (
 	//go:embed done.lua
 	doneSource string
 
-	open    = redis.NewScript(openSource)
-	reserve = redis.NewScript(reserveSource)
-	settle  = redis.NewScript(settleSource)
-	release = redis.NewScript(releaseSource)
-	lookup  = redis.NewScript(lookupSource)
-	dead    = redis.NewScript(deadSource)
-	epoch   = redis.NewScript(epochSource)
-	claim   = redis.NewScript(claimSource)
-	admit   = redis.NewScript(admitSource)
-	restore = redis.NewScript(restoreSource)
-	level   = redis.NewScript(levelSource)
-	confirm = redis.NewScript(confirmSource)
-	done    = redis.NewScript(doneSource)
+	open    = newScript(openSource)
+	reserve = newScript(reserveSource)
+	settle  = newScript(settleSource)
+	release = newScript(releaseSource)
+	lookup  = newScript(lookupSource)
+	dead    = newScript(deadSource)
+	epoch   = newScript(epochSource)
+	claim   = newScript(claimSource)
+	admit   = newScript(admitSource)
+	restore = newScript(restoreSource)
+	level   = newScript(levelSource)
+	confirm = newScript(confirmSource)
+	done    = newScript(doneSource)
 )
 
 // Opening is what open.lua answers.

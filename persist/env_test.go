@@ -35,7 +35,11 @@ type env struct {
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
-	h := harness.New(t)
+	return newEnvOn(t, harness.New(t))
+}
+
+func newEnvOn(t *testing.T, h *harness.Env) *env {
+	t.Helper()
 	leaks := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
 
@@ -156,7 +160,7 @@ func (e *env) add(drop int64, records ...string) {
 }
 
 func (e *env) stream(drop int64, name string) string {
-	return fmt.Sprintf("%s:{%d}:%s", e.Prefix, drop%partitions, name)
+	return engine.KeyPrefix(e.Prefix, partitions, int(drop%partitions)) + name
 }
 
 // dead gives the dead-lettered records of the drop's partition.

@@ -34,6 +34,24 @@ func (s *Store) Epochs(ctx context.Context, partition int) (Epochs, error) {
 	return e, wrap(fmt.Sprintf("epochs of partition %d", partition), err)
 }
 
+// allEpochs gives the epochs of all partitions that have any.
+func (s *Store) allEpochs(ctx context.Context) (map[int]Epochs, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, `SELECT partition, epoch, admitted FROM epochs`)
+	if err != nil {
+		return nil, wrap("read epochs", err)
+	}
+	all := map[int]Epochs{}
+	var p int
+	var e Epochs
+	_, err = pgx.ForEachRow(rows, []any{&p, &e.Epoch, &e.Admitted}, func() error {
+		all[p] = e
+		return nil
+	})
+	return all, wrap("read epochs", err)
+}
+
 // raiseEpoch raises the epoch of a partition from one number to another; from
 // then on writers of the epochs before commit nothing. It returns
 // ErrStaleEpoch where somebody has raised it already.

@@ -86,6 +86,10 @@ func (r *Reconciler) rebuild(ctx context.Context, partition int, o rebuildOption
 	if err := w.run(ctx); err != nil {
 		return Rebuilt{}, fmt.Errorf("rebuild partition %d: %w", partition, err)
 	}
+	// Another Redis may have been claimed meanwhile: the greater epoch is served.
+	if now, err := r.cfg.Store.Epochs(ctx, partition); err != nil || now.Epoch != w.done.Epoch {
+		return Rebuilt{}, errors.Join(err, fmt.Errorf("%w: partition %d", ErrStaleEpoch, partition))
+	}
 	if err := claim.Admit(ctx, w.done.Epoch); err != nil {
 		return Rebuilt{}, err
 	}
@@ -124,10 +128,14 @@ type rebuilding struct {
 	done  Rebuilt
 }
 
-// idMargin is how many ids a drop skips, besides its stock, when Redis may
-// have lost some that it handed out. Unknown to Postgres are those of live
-// holds, at most the stock, and those in the ledger, whose length is limited.
-const idMargin = 1 << 18
+// How many ids a drop skips, besides its stock, when Redis has changed. Unknown
+// to Postgres are those of live holds, at most the stock, and those in the ledger.
+// A Redis that seems to have lost nothing skips fewer: it may still be a replica
+// that was promoted, lagged, and was restarted before anybody looked.
+const (
+	idMargin      = 1 << 18
+	idMarginWhole = 1 << 15
+)
 
 // dropState is what a rebuild knows of one drop.
 type dropState struct {
@@ -205,14 +213,16 @@ func (w *rebuilding) bring(ctx context.Context, d *dropState) error {
 			return err
 		}
 	}
+	margin := int64(idMarginWhole)
 	if lossy {
 		if err := w.restore(ctx, d.drop.ID); err != nil {
 			return err
 		}
-		if !d.drop.Opened.IsZero() || stock != nil {
-			if d.floor, err = w.r.cfg.Store.raiseSeqFloor(ctx, d.drop.ID, seen, d.drop.TotalStock+idMargin); err != nil {
-				return err
-			}
+		margin = idMargin
+	}
+	if !d.drop.Opened.IsZero() || stock != nil { // else it never had a hold
+		if d.floor, err = w.r.cfg.Store.raiseSeqFloor(ctx, d.drop.ID, seen, d.drop.TotalStock+margin); err != nil {
+			return err
 		}
 	}
 	if d.drop.Opened.IsZero() {
@@ -259,6 +269,9 @@ func (w *rebuilding) restore(ctx context.Context, drop int64) error {
 // countHolds counts the holds one by one, and ends those that Postgres knows
 // to be over.
 func (w *rebuilding) countHolds(ctx context.Context, drops map[int64]*dropState) error {
+	if err := w.claim.ReleaseLapsed(ctx); err != nil {
+		return err
+	}
 	var over []engine.Reservation
 	err := w.claim.EachHold(ctx, func(page []engine.Reservation) error {
 		known := map[int64]bool{}

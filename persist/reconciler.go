@@ -15,7 +15,7 @@ import (
 )
 
 // ErrSuperseded: this Redis has been replaced by another that is served now.
-var ErrSuperseded = errors.New("this Redis has been replaced by another one")
+var ErrSuperseded = errors.New(`this Redis has been replaced by another one; if that one is gone for good, run "holdfast rebuild"`)
 
 // ReconcilerConfig configures a Reconciler.
 type ReconcilerConfig struct {
@@ -65,10 +65,12 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 	}}, nil
 }
 
-// Run keeps the partitions in step until ctx ends.
+// Run keeps the partitions in step until ctx ends. What this instance has
+// acknowledged and not looked for by then is looked for at last, within two seconds.
 func (r *Reconciler) Run(ctx context.Context) {
 	tick := time.NewTicker(r.cfg.Every)
 	defer tick.Stop()
+	defer r.lookAtLast(ctx)
 	for {
 		switch err := r.pass(ctx); {
 		case ctx.Err() != nil:
@@ -83,6 +85,25 @@ func (r *Reconciler) Run(ctx context.Context) {
 			return
 		case <-r.cfg.Engine.EpochNews():
 		case <-tick.C:
+		}
+	}
+}
+
+// lookAtLast looks for lost work once more: only this instance remembers what
+// it has acknowledged.
+func (r *Reconciler) lookAtLast(ended context.Context) {
+	const patience = 2 * time.Second
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), patience)
+	defer cancel()
+	for p := range r.cfg.Engine.Partitions() {
+		if _, err := r.cfg.Engine.Refresh(ctx, p); err != nil {
+			break // Redis is away
+		}
+	}
+	for _, p := range r.cfg.Engine.TakeChanged() {
+		if err := r.lookForLost(ctx, p); err != nil {
+			r.cfg.Log.Error("acknowledged work could not be looked for at the end; if Redis lost any, nobody knows of it",
+				"partition", p, "err", err)
 		}
 	}
 }
@@ -119,12 +140,17 @@ func (r *Reconciler) pass(ctx context.Context) error {
 		errs []error
 		wg   sync.WaitGroup
 	)
+	// Before Redis is asked: what is served there is then at least as new.
+	raised, err := r.cfg.Store.allEpochs(ctx)
+	if err != nil {
+		errs = append(errs, err) // partitions that are fenced are found and told of all the same
+	}
 	slots := make(chan struct{}, parallel)
 	for p := range r.cfg.Engine.Partitions() {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := r.look(ctx, p); err != nil {
+			if err := r.look(ctx, p, raised[p]); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -142,13 +168,19 @@ func (r *Reconciler) pass(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// look rebuilds a partition that is fenced.
-func (r *Reconciler) look(ctx context.Context, p int) error {
+// look rebuilds a partition that is fenced, or whose writers are: a rebuild
+// that raised the epoch and died with its Redis has left them without one.
+func (r *Reconciler) look(ctx context.Context, p int, raised Epochs) error {
 	admitted, err := r.cfg.Engine.Refresh(ctx, p)
-	if admitted || err != nil {
+	if err != nil {
 		return err
 	}
-	_, err = r.rebuild(ctx, p, rebuildOptions{})
+	epoch := r.cfg.Engine.Epoch(p)
+	orphaned := admitted && epoch < raised.Epoch && epoch >= raised.Admitted
+	if admitted && !orphaned {
+		return nil
+	}
+	_, err = r.rebuild(ctx, p, rebuildOptions{asked: orphaned})
 	if errors.Is(err, engine.ErrBusy) || errors.Is(err, engine.ErrFenced) || errors.Is(err, ErrStaleEpoch) {
 		return fmt.Errorf("partition %d: %w", p, err) // somebody else is at it, or Redis changed once more
 	}

@@ -129,6 +129,11 @@ func (w *Writer) settle(partition int, entries []engine.Entry) error {
 		if !errors.Is(err, ErrStaleEpoch) && !errors.Is(err, engine.ErrFenced) {
 			return err
 		}
+		select { // until the partition is served in the new epoch
+		case <-time.After(retryFirst):
+		case <-w.stopping:
+			return err
+		}
 	}
 	return nil
 }

@@ -41,7 +41,9 @@ type Redis struct {
 	bin        string
 	dir        string // data, log, note of the run
 	args       []string
+	sentinel   string // configuration file; "" for a server that holds data
 	timeout    time.Duration
+	death      syscall.Signal // what it gets when its owner is killed
 	log        *slog.Logger
 	unexpected func(error)
 
@@ -100,6 +102,9 @@ func (r *Redis) Start(ctx context.Context) error {
 
 func (r *Redis) start(ctx context.Context) error {
 	args := append([]string{"--dir", r.dir, "--daemonize", "no"}, settings...)
+	if r.sentinel != "" { // it takes none of the settings of data
+		args = []string{r.sentinel, "--sentinel", "--dir", r.dir, "--daemonize", "no"}
+	}
 	if r.socket != "" {
 		args = append(args, "--port", "0", "--unixsocket", r.socket, "--unixsocketperm", "700")
 	} else {
@@ -111,7 +116,7 @@ func (r *Redis) start(ctx context.Context) error {
 	}
 	cmd := exec.Command(r.bin, append(args, r.args...)...)
 	cmd.Dir = r.dir
-	c, err := startChild("redis", cmd, syscall.SIGTERM, filepath.Join(r.dir, "redis.log"))
+	c, err := startChild("redis", cmd, r.death, filepath.Join(r.dir, "redis.log"))
 	if err != nil {
 		return err
 	}

@@ -188,7 +188,7 @@ func sweep(parent string) {
 func (s *Servers) newRedis(cfg Config, bin Binaries) (*Redis, error) {
 	r := &Redis{
 		bin: bin.Redis, dir: filepath.Join(s.dir, "redis"), args: cfg.RedisArgs,
-		timeout: cfg.StartTimeout, log: cfg.Log, unexpected: s.report,
+		timeout: cfg.StartTimeout, death: syscall.SIGTERM, log: cfg.Log, unexpected: s.report,
 	}
 	if err := privateFolder(r.dir, nil); err != nil {
 		return nil, fmt.Errorf("redis: %w", err)

@@ -112,7 +112,7 @@ type instance struct {
 	drain    bool          // at the end, wait a while until purchases are in Postgres
 	takeover time.Duration // zero: the writer's own default
 
-	ledgerClient   *redis.Client
+	ledgerClient   redis.UniversalClient
 	writer         *persist.Writer
 	stopBackground context.CancelFunc
 	background     sync.WaitGroup

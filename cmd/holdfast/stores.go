@@ -19,7 +19,7 @@ import (
 
 // storeFlags say where Redis and Postgres are.
 type storeFlags struct {
-	RedisURL      string `env:"HOLDFAST_REDIS_URL" placeholder:"URL" help:"Redis, such as redis://127.0.0.1:6379/0 or unix:///run/redis.sock."`
+	RedisURL      string `env:"HOLDFAST_REDIS_URL" placeholder:"URL" help:"Redis, such as redis://127.0.0.1:6379/0, unix:///run/redis.sock, redis-sentinel://a:26379,b:26379/0?master=name or redis-cluster://a:6379,b:6379."`
 	DatabaseURL   string `env:"HOLDFAST_DATABASE_URL" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
 	DatabaseConns int    `env:"HOLDFAST_DATABASE_CONNS" default:"16" help:"Most connections to Postgres; those of all instances have to fit its max_connections."`
 	Prefix        string `env:"HOLDFAST_PREFIX" default:"hf" help:"What every Redis key begins with."`
@@ -33,7 +33,7 @@ func (f storeFlags) validate() error {
 	var errs []error
 	if f.RedisURL == "" {
 		errs = append(errs, errors.New("HOLDFAST_REDIS_URL (--redis-url) is not set"))
-	} else if _, err := redis.ParseURL(f.RedisURL); err != nil {
+	} else if err := engine.CheckURL(f.RedisURL); err != nil {
 		errs = append(errs, fmt.Errorf("HOLDFAST_REDIS_URL (--redis-url): %w", err))
 	}
 	errs = append(errs, validDatabaseURL(f.DatabaseURL))
@@ -71,7 +71,7 @@ type stores struct {
 	store   *persist.Store
 	users   *persist.Users
 	recon   *persist.Reconciler
-	redis   *redis.Client // the engine's
+	redis   redis.UniversalClient // the engine's
 	flags   storeFlags
 	metrics *prometheus.Registry
 	log     *slog.Logger

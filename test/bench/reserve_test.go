@@ -178,7 +178,7 @@ func (s *sale) straight(n, batch int) float64 {
 	drop := s.open()
 	client := must(engine.NewClient(engine.ClientConfig{URL: s.env.RedisURL, PoolSize: n}))
 	defer func() { check(s.b, client.Close()) }()
-	base := fmt.Sprintf("%s:{%d}:", s.env.Prefix, drop%int64(s.engine.Partitions()))
+	base := engine.KeyPrefix(s.env.Prefix, s.engine.Partitions(), int(drop%int64(s.engine.Partitions())))
 	args := lua.ReserveArgs{
 		DropKey:   fmt.Sprintf("%sdrop:%d", base, drop),
 		Deadlines: base + "deadlines", Events: base + "events",

@@ -14,6 +14,9 @@ type OwnOptions struct {
 	// PostgresSettings are further settings, such as "max_connections=20".
 	// Defaults to none.
 	PostgresSettings []string
+
+	// RedisOnly leaves Postgres out. Defaults to false.
+	RedisOnly bool
 }
 
 // OwnEnv are private servers, which the test may stop, kill and start again:
@@ -25,7 +28,7 @@ type OwnEnv struct {
 }
 
 // Own starts private servers for one test, with a migrated database, and
-// stops them at its end. Postgres is left out without Options.Migrate.
+// stops them at its end. Postgres is left out without Options.Migrate too.
 func Own(tb testing.TB, o OwnOptions) *OwnEnv {
 	tb.Helper()
 	b := current.Load()
@@ -34,7 +37,7 @@ func Own(tb testing.TB, o OwnOptions) *OwnEnv {
 	}
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
-	l := launch{postgres: b.options.Migrate != nil, redisArgs: o.RedisArgs, postgresSettings: o.PostgresSettings}
+	l := launch{postgres: b.options.Migrate != nil && !o.RedisOnly, redisArgs: o.RedisArgs, postgresSettings: o.PostgresSettings}
 	s, err := l.start(ctx, true)
 	if err != nil {
 		tb.Fatalf("harness: %v", err)

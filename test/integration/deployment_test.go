@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/test/harness"
 )
 
@@ -141,7 +142,7 @@ func (d *deployment) ids(t testing.TB, sql string, args ...any) map[int64]bool {
 }
 
 func (d *deployment) key(partition int, name string) string {
-	return fmt.Sprintf("%s:{%d}:%s", d.prefix, partition, name)
+	return engine.KeyPrefix(d.prefix, partitions, partition) + name
 }
 
 func (d *deployment) dropKey(drop int64) string {
