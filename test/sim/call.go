@@ -76,7 +76,7 @@ func (w *World) send(actor int8, wait *uint32, c call) {
 		return
 	}
 	w.serial++
-	c.slow = w.may(faultLoss, 16)
+	c.slow = w.may(faultLoss, 12)
 	c.actor, c.serial = actor, w.serial
 	*wait = c.serial
 	w.call[w.calls] = c
@@ -114,7 +114,7 @@ func (w *World) move(i int) {
 			w.drop(i)
 			return
 		}
-		if c.kind < callStanding && w.may(faultTwice, 40) && w.calls < maxCalls {
+		if c.kind < callStanding && (c.token.Claim == 0 || w.g.RetryRebuild) && w.may(faultTwice, 40) && w.calls < maxCalls {
 			again := *c
 			again.actor = nobody
 			w.call[w.calls] = again
@@ -164,7 +164,7 @@ func (w *World) patience(actor int8, wait *uint32) {
 	at := w.pending(*wait)
 	switch {
 	case at < 0 && (w.healing || w.rng.one(3)):
-	case at >= 0 && !w.healing && w.faults&faultLoss != 0 && w.rng.one(30):
+	case at >= 0 && !w.healing && w.faults&faultLoss != 0 && w.rng.one(w.patienceOf(&w.call[at])):
 		if w.tracing {
 			w.say("given up: %s", &w.call[at])
 		}
@@ -174,4 +174,12 @@ func (w *World) patience(actor int8, wait *uint32) {
 	}
 	*wait = 0
 	w.unknown(actor)
+}
+
+// patienceOf is how rarely a waiting actor gives up on a call.
+func (w *World) patienceOf(c *call) int {
+	if c.slow {
+		return 120
+	}
+	return 30
 }

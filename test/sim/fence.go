@@ -35,16 +35,21 @@ const (
 	Claimed        = 1
 	ClaimedByOther = 0
 	OtherServer    = -1
-	ClaimLost      = -2
 )
 
-// Claim is claim.lua: the standing that the caller has seen, and its claim.
-func (s *State) Claim(g *Guards, server int32, now int64, seen Standing, claim int32, patience int64) int {
+// Claim is claim.lua: the standing that the caller has seen, and its claim;
+// renew holds on to one.
+func (s *State) Claim(g *Guards, server int32, now int64, seen Standing, claim int32, patience int64, renew bool) int {
 	if server != seen.Server {
 		return OtherServer
 	}
-	if s.Meta.Epoch != seen.Epoch && !g.StaleClaim {
-		return ClaimedByOther
+	if !renew || !g.EagerClaim {
+		if renew && s.Meta.Claim != claim {
+			return OtherServer
+		}
+		if s.Meta.Epoch != seen.Epoch && !g.StaleClaim {
+			return ClaimedByOther
+		}
 	}
 	if s.Meta.Claim != 0 && s.Meta.Claim != claim && now-s.Meta.Claimed < patience {
 		return ClaimedByOther

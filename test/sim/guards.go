@@ -33,8 +33,9 @@ type Guards struct {
 	NoStoredFloor bool // the margin is added to what Redis has, and not kept
 	MarginIfLossy bool // the margin is only added where Redis shows that it may have lost something
 	NoClaim       bool // any rebuild may write at any time on its server
-	RetryRebuild  bool // a rebuild goes on after a call that got no answer
+	RetryRebuild  bool // a call of a rebuild that got no answer is made again, and it goes on
 	HastyRebuild  bool // a served partition is rebuilt as soon as Postgres has a greater epoch
+	NoRecheck     bool // a rebuild does not look whether its epoch is still the newest before it admits
 	StaleClaim    bool // a claim counts also when another epoch was admitted since its maker looked
 	EagerClaim    bool // a rebuild that lost its claim takes it again and goes on
 	NoSuperseded  bool // an old primary that woke is rebuilt too

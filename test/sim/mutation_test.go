@@ -3,32 +3,70 @@ package sim
 import (
 	"reflect"
 	"testing"
-	"time"
 )
 
-func TestProbe(t *testing.T) {
+// mutations is every guard, with the worlds that miss it soonest (0: any) and
+// how many seeds may pass before one does.
+var mutations = []struct {
+	off   Guards
+	among Faults
+	seeds uint64
+}{
+	{Guards{NoFence: true}, 0, 100},
+	{Guards{NoReleaseZrem: true}, 0, 100},
+	{Guards{NoSettleZrem: true}, 0, 100},
+	{Guards{NoReceipt: true}, 0, 100},
+	{Guards{NoIdem: true}, 0, 500},
+	{Guards{NoLimit: true}, 0, 100},
+	{Guards{NoDeadline: true}, 0, 500},
+	{Guards{NoStock: true}, 0, 100},
+}
+
+func TestEachGuardIsNeeded(t *testing.T) {
+	_ = reflect.TypeFor[Guards]
+	_ = mutations
 	w := &World{}
-	ty := reflect.TypeFor[Guards]()
-	for i := range ty.NumField() {
-		var g Guards
-		reflect.ValueOf(&g).Elem().Field(i).SetBool(true)
-		first := func(among Faults, d time.Duration) (uint64, string) {
-			began := time.Now()
-			for seed := uint64(1); time.Since(began) < d; seed++ {
-				if what := w.Run(seed, Options{Guards: g, Among: among}); what != "" {
-					return seed, what
-				}
+	for _, n := range []struct {
+		g Guards
+		a Faults
+	}{
+		{Guards{UnfencedDone: true}, faultLoss | faultFailover | faultSkew},
+		{Guards{UnfencedDone: true}, faultLoss | faultPause | faultSkew},
+		{Guards{EagerClaim: true}, faultFlush | faultLoss},
+		{Guards{EagerClaim: true}, faultFlush},
+		{Guards{NoSuperseded: true}, faultPause},
+		{Guards{NoSuperseded: true}, faultPause | faultLoss},
+		{Guards{NoRecheck: true, HastyRebuild: true}, faultPause},
+		{Guards{HastyRebuild: true}, faultPause},
+		{Guards{TrustLate: true}, faultLoss | faultFailover},
+		{Guards{TrustLate: true}, faultLoss | faultEverysec},
+		{Guards{TrustLate: true}, faultLoss | faultFlush},
+		{Guards{TrustLate: true}, faultLoss | faultPause},
+		{Guards{ForgetFound: true}, faultFlush},
+		{Guards{ForgetFound: true}, faultFailover},
+		{Guards{ForgetFound: true}, faultEverysec},
+		{Guards{ForgetFound: true}, faultFailover | faultFlush},
+		{Guards{StaleClaim: true}, faultFlush},
+		{Guards{StaleClaim: true}, faultRestart},
+		{Guards{UnfencedLook: true}, faultPause},
+		{Guards{KeepLapsed: true}, faultPause},
+		{Guards{KeepLapsed: true}, faultFailover},
+		{Guards{MarginIfLossy: true}, faultFailover | faultRestart},
+		{Guards{RetryRebuild: true}, faultFailover | faultLoss},
+		{Guards{RetryRebuild: true}, faultFlush | faultLoss},
+		{Guards{NoClaim: true}, faultFlush},
+		{Guards{NoSoldCheck: true, NoWriterEpoch: true}, faultPause},
+		{Guards{AckFirst: true}, faultCrash | faultPostgres},
+	} {
+		for seed := uint64(1); ; seed++ {
+			if seed == 8000 {
+				t.Log(n.g, n.a, "NOTHING")
+				break
 			}
-			return 0, ""
-		}
-		seed, what := first(0, 300*time.Millisecond)
-		if seed == 0 || seed > 1000 {
-			for _, p := range profiles[1:] {
-				if s, wh := first(p, 600*time.Millisecond); s != 0 {
-					t.Logf("   %-14s among %b: %7d %s", ty.Field(i).Name, p, s, wh)
-				}
+			if what := w.Run(seed, Options{Guards: n.g, Among: n.a}); what != "" {
+				t.Log(n.g, n.a, seed, what)
+				break
 			}
 		}
-		t.Logf("%-14s %7d %s", ty.Field(i).Name, seed, what)
 	}
 }

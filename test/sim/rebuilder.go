@@ -39,6 +39,7 @@ const (
 	rebuilderEnds
 	rebuilderRaises
 	rebuilderLevels
+	rebuilderRechecks
 	rebuilderAdmits
 	rebuilderRecords
 )
@@ -65,7 +66,7 @@ func (w *World) rebuild(i int) {
 		}
 		x.to = w.serverFor(in)
 		c = call{kind: callStanding, to: x.to}
-	case rebuilderCompares:
+	case rebuilderCompares, rebuilderRechecks:
 		c = call{kind: callEpochs, to: toPostgres}
 	case rebuilderRepairs, rebuilderRecords:
 		c = call{kind: callAdmitted, to: toPostgres, epoch: x.epoch}
@@ -151,6 +152,13 @@ func (w *World) rebuilt(i int, c *call) {
 		w.nextClaim++
 		x.claim, x.state = w.nextClaim, rebuilderClaims
 	case callEpochs:
+		if x.state == rebuilderRechecks {
+			x.state = rebuilderAdmits
+			if c.epoch != x.epoch {
+				x.state = rebuilderLooks // another server is being rebuilt: the greater epoch is served
+			}
+			return
+		}
 		x.state = rebuilderLooks
 		switch bumped, admitted := c.epoch, c.standing.Epoch; {
 		case x.epoch > admitted:
@@ -229,7 +237,10 @@ func (w *World) levelled(i int, c *call) {
 		x.force = false
 		x.state = rebuilderReads
 		if int(x.drop) > w.drops {
-			x.state = rebuilderAdmits
+			x.state = rebuilderRechecks
+			if w.g.NoRecheck {
+				x.state = rebuilderAdmits
+			}
 		}
 		return
 	}

@@ -5,7 +5,7 @@ import "slices"
 // Released is what release.lua answers.
 type Released struct {
 	Released int
-	Next     int64 // ms until the next deadline; -1: none
+	Next     int64 // ms until the next deadline to come; -1: none
 	Late     int64
 	Dead     int
 }
@@ -53,8 +53,11 @@ func (s *State) Release(g *Guards, now int64, most int) Released {
 		}
 	}
 	r.Next = -1
-	if len(s.Deadlines) > 0 {
-		r.Next = max(0, s.Deadlines[0].Deadline-now)
+	for i := range s.Deadlines {
+		if d := s.Deadlines[i].Deadline; d > now {
+			r.Next = d - now
+			break
+		}
 	}
 	return r
 }

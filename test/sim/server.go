@@ -48,14 +48,10 @@ func (w *World) execute(c *call) {
 		c.standing = s.Standing(s.replid)
 		c.lossy = s.Meta.Epoch == 0 || s.promoted || w.everysec
 	case callClaim:
-		if c.n == 1 && s.Meta.Claim != c.token.Claim && !w.g.EagerClaim {
-			c.code = ClaimLost
-		} else {
-			if c.n == 0 && s.claimed != s.replid {
-				s.fenced, s.claimed = s.Meta.Server != s.replid, s.replid
-			}
-			c.code = int32(s.Claim(&w.g, s.replid, now, c.standing, c.token.Claim, claimPatience))
+		if c.n == 0 && s.claimed != s.replid {
+			s.fenced, s.claimed = s.Meta.Server != s.replid, s.replid
 		}
+		c.code = int32(s.Claim(&w.g, s.replid, now, c.standing, c.token.Claim, claimPatience, c.n == 1))
 	case callRead:
 		fenced = s.Meta.Server != s.replid && !w.g.NoFence
 		if !fenced {
