@@ -4,6 +4,8 @@ VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 PORT      ?= 3000
 FUZZTIME  ?= 20s
 BENCHTIME ?= 5s
+SEEDS     ?= 1000000
+FROM      ?= 1
 # Anything else to hand on: make test TESTFLAGS='-run TestReserve -v', make run ARGS='--data /tmp/x'
 SCRIPT    ?= checkout
 PICTURES  ?= bin/pictures
@@ -51,6 +53,9 @@ bench: go servers ## Measure reservations a second through HTTP and straight aga
 
 bench-live: go servers ## Measure the live feed: 2,000 watchers of a drop that sells at full speed
 	go test -run '^$$' -bench Live -benchtime 1x -timeout 15m $(TESTFLAGS) ./test/bench
+
+sim: go ## Play SEEDS (1000000) worlds of the simulator from seed FROM (1)
+	HOLDFAST_SIM_SEEDS=$(SEEDS) HOLDFAST_SIM_FROM=$(FROM) go test -count 1 -timeout 0 -v -run '^TestCampaign$$' ./test/sim
 
 k6: servers build ## Run SCRIPT (checkout, live) with k6 against BASE_URL, or a server started for it
 	@k6=$$($(K6)) && .ci/k6 "$$k6" test/k6/$(SCRIPT).js $(ARGS)

@@ -28,10 +28,22 @@ func TestModelIsTheScripts(t *testing.T) {
 	t.Parallel()
 	env := harness.New(t)
 	const seeds, calls = 60, 60
+	answers := map[string]bool{}
 	for seed := range uint64(seeds) {
 		p := newPair(t, env.Redis(), fmt.Sprintf("%s:{%d}:", env.Prefix, seed), seed)
+		p.answers = answers
 		for range calls {
 			p.call()
+		}
+	}
+	for _, want := range []string{
+		"reserve -1", "reserve -2", "reserve -3", "reserve -5", "reserve -6", "reserve -7", "reserve -8", "reserve -9", "reserve -10",
+		"reserve -11", "reserve again", "settle 1", "settle 2", "settle 3", "settle -1", "settle -2", "settle -3", "settle -4",
+		"release dead", "open 1", "open 2", "open -1", "claim 1", "claim 0", "claim -1", "admit ok", "restore odd", "level short",
+		"reserve fenced", "settle fenced", "release fenced", "open fenced", "admit fenced", "restore fenced", "level fenced", "done fenced",
+	} {
+		if !answers[want] {
+			t.Errorf("no call was answered %q: the comparison says nothing about it", want)
 		}
 	}
 }
@@ -60,7 +72,8 @@ type pair struct {
 	log    []string
 	seen   []Hold // whatever was held at any time
 
-	entries []string // ids of the ledger's entries in Redis
+	answers map[string]bool // kinds that were seen
+	entries []string        // ids of the ledger's entries in Redis
 }
 
 func newPair(t *testing.T, client redis.UniversalClient, base string, seed uint64) *pair {
@@ -154,6 +167,7 @@ func (p *pair) same(what string, token Token, real func(ctx context.Context) (st
 		if said == answer && maps.Equal(here, there) {
 			p.model.copyFrom(&p.trial)
 			p.log = append(p.log, "   → "+answer)
+			p.note(what, answer)
 			return
 		}
 		if difference == "" {
@@ -161,6 +175,29 @@ func (p *pair) same(what string, token Token, real func(ctx context.Context) (st
 		}
 	}
 	p.fail("script and model differ:\n%s", difference)
+}
+
+// note remembers what kind of answer a call had.
+func (p *pair) note(what, answer string) {
+	if p.answers == nil {
+		return
+	}
+	script, _, _ := strings.Cut(what, " ")
+	for part := range strings.SplitSeq(answer, "; ") {
+		code, rest, _ := strings.Cut(part, " ")
+		if strings.Contains(code, ":") {
+			code = "again"
+		}
+		p.answers[script+" "+code] = true
+		switch {
+		case script == "release" && rest != "" && !strings.HasSuffix(rest, " 0"):
+			p.answers["release dead"] = true
+		case script == "restore" && rest != "" && rest != "0":
+			p.answers["restore odd"] = true
+		case script == "level" && rest != "" && rest != "[0 0 0 0]":
+			p.answers["level short"] = true
+		}
+	}
 }
 
 func (p *pair) fail(format string, args ...any) {

@@ -115,7 +115,8 @@ func (w *World) change(s *server, c *call, now int64) {
 		for i := range c.n {
 			records[i] = c.hand[i].Record
 		}
-		s.Restore(c.drop, records[:c.n])
+		restored, _ := s.Restore(c.drop, records[:c.n])
+		w.restored += restored
 	case callHolds:
 		w.listHolds(s, c)
 	case callLevel:

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -14,8 +15,13 @@ type Violation struct {
 }
 
 func (v *Violation) String() string {
+	trace := v.Trace
+	const most = 200 // lines at each end
+	if len(trace) > 2*most {
+		trace = slices.Concat(trace[:most], []string{fmt.Sprintf("… %d lines …", len(trace)-2*most)}, trace[len(trace)-most:])
+	}
 	return fmt.Sprintf("seed %d, %d steps, without faults %b, guards off: %s: %s\n%s",
-		v.Seed, v.Options.Steps, v.Options.Faults, v.Options.Guards, v.What, strings.Join(v.Trace, "\n"))
+		v.Seed, v.Options.Steps, v.Options.Faults, v.Options.Guards, v.What, strings.Join(trace, "\n"))
 }
 
 // Shrink looks for a shorter world in which the seed breaks a promise too:

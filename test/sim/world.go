@@ -90,6 +90,7 @@ type World struct {
 	toldPurchase [maxTold]toldPurchase
 	sales        int
 
+	restored  int
 	violation string
 	tracing   bool
 	trace     []string
@@ -126,7 +127,7 @@ func (w *World) reset(seed uint64, o Options) {
 	w.tracing, w.trace, w.violation = o.Trace, w.trace[:0], ""
 	w.twoServed, w.healing, w.lossy, w.now = false, false, false, 1000
 	w.calls, w.serial, w.nextReplid, w.nextClaim, w.nextKey = 0, 0, 0, 0, 0
-	w.holds, w.sales, w.primary = 0, 0, 0
+	w.holds, w.sales, w.primary, w.restored = 0, 0, 0, 0
 	r := &w.rng
 	w.faults = profiles[r.n(len(profiles))] &^ o.Faults
 	if o.Among != 0 {
