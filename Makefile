@@ -17,7 +17,7 @@ LINT = .ci/tool golangci-lint github.com/golangci/golangci-lint/v2 v2.15.0 \
 K6   = .ci/tool k6 go.k6.io/k6 v1.8.1 go.k6.io/k6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fuzz lint bench bench-live k6 pictures clean go servers compiler browser node
+.PHONY: help run build test test-unit fuzz lint bench bench-live mutate sim k6 pictures clean go servers compiler browser node
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ bench: go servers ## Measure reservations a second through HTTP and straight aga
 
 bench-live: go servers ## Measure the live feed: 2,000 watchers of a drop that sells at full speed
 	go test -run '^$$' -bench Live -benchtime 1x -timeout 15m $(TESTFLAGS) ./test/bench
+
+mutate: go servers ## Take the guards away, one at a time: the tests have to notice each
+	go run ./test/mutate
 
 sim: go ## Play SEEDS (1000000) worlds of the simulator from seed FROM (1)
 	HOLDFAST_SIM_SEEDS=$(SEEDS) HOLDFAST_SIM_FROM=$(FROM) go test -count 1 -timeout 0 -v -run '^TestCampaign$$' ./test/sim

@@ -33,7 +33,7 @@ func otherMaster(c *harness.ClusterEnv, slot int) *harness.Node {
 	return c.Nodes[1]
 }
 
-func TestCluster(t *testing.T) {
+func TestCluster(t *testing.T) { //nolint:tparallel // the subtests are steps on one cluster
 	t.Parallel()
 	c := harness.OwnCluster(t, harness.ClusterOptions{})
 	e := startEngine(t, c.RedisURL, c.Prefix)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
@@ -22,6 +23,7 @@ type epochs struct {
 	newest   []atomic.Int64 // the greatest that this engine has worked in
 	changed  []atomic.Bool  // another epoch than before was found, and nobody has looked after it
 	news     chan struct{}  // has a value when something above changed
+	alone    *sync.Mutex    // of admitAlone
 }
 
 func newEpochs(partitions int) epochs {
@@ -30,6 +32,7 @@ func newEpochs(partitions int) epochs {
 		newest:   make([]atomic.Int64, partitions),
 		changed:  make([]atomic.Bool, partitions),
 		news:     make(chan struct{}, 1),
+		alone:    new(sync.Mutex),
 	}
 }
 
@@ -120,11 +123,22 @@ func (e *Engine) Refresh(ctx context.Context, partition int) (admitted bool, err
 
 // admitAlone admits a partition as it is found, for want of a history.
 func (e *Engine) admitAlone(ctx context.Context, partition int) (Standing, error) {
+	// One call at a time: each claim fences what the one before has admitted.
+	e.epochs.alone.Lock()
+	defer e.epochs.alone.Unlock()
+	if s, err := e.Standing(ctx, partition); err != nil || s.Admitted {
+		return s, err
+	}
 	r, err := e.BeginRebuild(ctx, partition)
 	if err != nil {
 		return Standing{}, err
 	}
-	if err := r.Admit(ctx, r.Standing.Epoch+1); err != nil {
+	// Another engine may have admitted it just before the claim.
+	s, err := e.Standing(ctx, partition)
+	if err != nil {
+		return Standing{}, err
+	}
+	if err := r.Admit(ctx, s.Epoch+1); err != nil {
 		return Standing{}, err
 	}
 	return e.Standing(ctx, partition)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -55,6 +56,7 @@ func startRush(t testing.TB, e *engine.Engine, buyers int, drops ...int64) *rush
 
 // buy is one person's visit.
 func (r *rush) buy(ctx context.Context, t testing.TB, at int, user int64, cancels bool) {
+	t.Helper()
 	rest := func() { // no storm of refusals
 		select {
 		case <-ctx.Done():
@@ -70,7 +72,7 @@ func (r *rush) buy(ctx context.Context, t testing.TB, at int, user int64, cancel
 		}
 		t.Errorf("drop %d: %s: %v", r.drops[at], what, err)
 	}
-	res, err := r.e.Reserve(call, engine.ReserveRequest{Drop: r.drops[at], User: user, Key: fmt.Sprint(user)})
+	res, err := r.e.Reserve(call, engine.ReserveRequest{Drop: r.drops[at], User: user, Key: strconv.FormatInt(user, 10)})
 	if err != nil {
 		bad("reserve", err)
 		return
@@ -95,6 +97,7 @@ func (r *rush) buy(ctx context.Context, t testing.TB, at int, user int64, cancel
 }
 
 func (r *rush) watch(ctx context.Context, t testing.TB) {
+	t.Helper()
 	all, err := r.e.Stock(ctx, r.drops)
 	if err != nil {
 		return // unavailable for the moment

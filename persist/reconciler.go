@@ -60,13 +60,13 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 		return nil, err
 	}
 	return &Reconciler{cfg: cfg, metrics: metrics, outage: &outage{
-		of: "redis or postgres", log: cfg.Log,
-		says: "partitions of Redis are fenced and cannot be compared with Postgres; no calls are served there until they are",
+		of: "redis or postgres", log: cfg.Log, who: "the reconciler",
+		says: "partitions of Redis that have changed are fenced until they are compared with Postgres",
 	}}, nil
 }
 
 // Run keeps the partitions in step until ctx ends. What this instance has
-// acknowledged and not looked for by then is looked for at last, within two seconds.
+// acknowledged and not looked for by then is looked for at last, within a second.
 func (r *Reconciler) Run(ctx context.Context) {
 	tick := time.NewTicker(r.cfg.Every)
 	defer tick.Stop()
@@ -75,7 +75,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 		switch err := r.pass(ctx); {
 		case ctx.Err() != nil:
 			return
-		case err != nil:
+		case err != nil && len(r.cfg.Engine.Fenced()) > 0: // else nothing waits for it
 			r.outage.began(err)
 		default:
 			r.outage.over()
@@ -92,7 +92,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 // lookAtLast looks for lost work once more: only this instance remembers what
 // it has acknowledged.
 func (r *Reconciler) lookAtLast(ended context.Context) {
-	const patience = 2 * time.Second
+	const patience = time.Second
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), patience)
 	defer cancel()
 	for p := range r.cfg.Engine.Partitions() {

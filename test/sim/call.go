@@ -140,9 +140,9 @@ func (w *World) move(i int) {
 	if c.actor != nobody {
 		if wait := w.wait(c.actor); *wait == c.serial {
 			*wait = 0
-			c := *c
+			w.answer = *c
 			w.drop(i)
-			w.reply(&c)
+			w.reply(&w.answer)
 			return
 		}
 	}

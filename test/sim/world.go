@@ -80,6 +80,7 @@ type World struct {
 	buyer      [maxBuyers]buyer
 	call       [maxCalls]call
 	calls      int
+	answer     call // being handed over
 	serial     uint32
 	nextReplid int32
 	nextClaim  int32
