@@ -27,11 +27,10 @@ const (
 
 func (w *World) buy(k int) {
 	b := &w.buyer[k]
-	in := &w.instance[b.instance]
 	switch b.state {
 	case buyerIdle:
 		if !w.healing {
-			w.begin(b, k)
+			w.begin(b)
 		}
 	case buyerReserves:
 		if w.healing {
@@ -41,7 +40,7 @@ func (w *World) buy(k int) {
 		if w.rng.one(2) {
 			b.instance = int8(w.rng.n(instances))
 		}
-		if in = &w.instance[b.instance]; in.epoch != 0 {
+		if in := &w.instance[b.instance]; in.epoch != 0 {
 			w.send(int8(k), &b.wait, call{
 				kind: callReserve, to: w.serverFor(in), token: Token{Epoch: in.epoch},
 				drop: b.drop, user: b.user, size: b.size, key: b.key,
@@ -62,7 +61,7 @@ func (w *World) buy(k int) {
 		if w.rng.one(2) {
 			b.instance = int8(w.rng.n(instances))
 		}
-		if in = &w.instance[b.instance]; in.epoch != 0 {
+		if in := &w.instance[b.instance]; in.epoch != 0 {
 			w.send(int8(k), &b.wait, call{
 				kind: callSettle, to: w.serverFor(in), token: Token{Epoch: in.epoch},
 				drop: b.hold.Drop, seq: b.hold.Seq, end: b.end, user: b.hold.User,
@@ -72,7 +71,7 @@ func (w *World) buy(k int) {
 }
 
 // begin chooses what to do next.
-func (w *World) begin(b *buyer, k int) {
+func (w *World) begin(b *buyer) {
 	b.instance = int8(w.rng.n(instances))
 	b.receipt, b.known, b.told = Record{}, false, Hold{}
 	if w.holds > 0 && w.rng.one(5) {
@@ -92,7 +91,6 @@ func (w *World) begin(b *buyer, k int) {
 		b.key = w.nextKey
 	}
 	b.state = buyerReserves
-	_ = k
 }
 
 func (w *World) kind() byte {
@@ -150,7 +148,7 @@ func (w *World) unknownReserve(b *buyer) {
 func (w *World) settled(b *buyer, in *instance, c *call) {
 	if c.code != Settled && c.code != SettledBefore {
 		if b.known && !w.lossy {
-			w.fail("an acknowledged %c of %d was answered %d when repeated", b.receipt.Kind, b.receipt.Seq, c.code)
+			w.failf("an acknowledged %c of %d was answered %d when repeated", b.receipt.Kind, b.receipt.Seq, c.code)
 		}
 		b.state = buyerIdle
 		return

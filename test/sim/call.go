@@ -99,17 +99,17 @@ func (w *World) move(i int) {
 	if !c.executed {
 		if c.to != toPostgres {
 			s := &w.server[c.to]
-			switch {
-			case s.role == rolePaused:
+			switch s.role {
+			case rolePaused:
 				return // it waits in the socket
-			case s.role == roleDown:
+			case roleDown:
 				w.drop(i)
 				return
 			}
 		}
 		if w.may(faultLoss, 24) {
 			if w.tracing {
-				w.say("lost before it is done: %s", c)
+				w.sayf("lost before it is done: %s", c)
 			}
 			w.drop(i)
 			return
@@ -132,7 +132,7 @@ func (w *World) move(i int) {
 	}
 	if w.may(faultLoss, 16) {
 		if w.tracing {
-			w.say("reply lost: %s", c)
+			w.sayf("reply lost: %s", c)
 		}
 		w.drop(i)
 		return
@@ -166,7 +166,7 @@ func (w *World) patience(actor int8, wait *uint32) {
 	case at < 0 && (w.healing || w.rng.one(3)):
 	case at >= 0 && !w.healing && w.faults&faultLoss != 0 && w.rng.one(w.patienceOf(&w.call[at])):
 		if w.tracing {
-			w.say("given up: %s", &w.call[at])
+			w.sayf("given up: %s", &w.call[at])
 		}
 		w.call[at].actor = nobody
 	default:

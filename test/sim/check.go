@@ -2,8 +2,8 @@ package sim
 
 import "fmt"
 
-// fail ends the world: a promise is broken.
-func (w *World) fail(format string, args ...any) {
+// failf ends the world: a promise is broken.
+func (w *World) failf(format string, args ...any) {
 	if w.violation == "" {
 		w.violation = fmt.Sprintf(format, args...)
 	}
@@ -32,7 +32,7 @@ func (w *World) checkState(to int8) {
 		return // fenced: a rebuild may be under way
 	}
 	for id := int8(1); int(id) <= w.drops; id++ {
-		d := s.State.drop(id)
+		d := s.drop(id)
 		if d == nil {
 			continue
 		}
@@ -41,11 +41,11 @@ func (w *World) checkState(to int8) {
 			p := &d.Pools[size]
 			switch {
 			case p.Available+p.Held+p.Sold != p.Total:
-				w.fail("conservation: drop %d size %d has %d + %d + %d of %d", id, size, p.Available, p.Held, p.Sold, p.Total)
+				w.failf("conservation: drop %d size %d has %d + %d + %d of %d", id, size, p.Available, p.Held, p.Sold, p.Total)
 			case (p.Available < 0 && !w.twoServed) || p.Held < 0:
-				w.fail("drop %d size %d: available %d, held %d", id, size, p.Available, p.Held)
+				w.failf("drop %d size %d: available %d, held %d", id, size, p.Available, p.Held)
 			case p.Held != held[size]:
-				w.fail("drop %d size %d: held %d, and %d holds", id, size, p.Held, held[size])
+				w.failf("drop %d size %d: held %d, and %d holds", id, size, p.Held, held[size])
 			}
 		}
 		if d.Limit > 0 && !w.lossy {
@@ -53,7 +53,7 @@ func (w *World) checkState(to int8) {
 		}
 	}
 	if len(s.Dead) > 0 {
-		w.fail("a lapsed hold fits no held unit: it was given back before")
+		w.failf("a lapsed hold fits no held unit: it was given back before")
 	}
 }
 
@@ -71,7 +71,7 @@ func (w *World) checkLimit(s *server, d *Drop, id int8) {
 	}
 	for user, n := range n {
 		if n > d.Limit {
-			w.fail("user %d has %d units of drop %d, the limit is %d", user, n, id, d.Limit)
+			w.failf("user %d has %d units of drop %d, the limit is %d", user, n, id, d.Limit)
 		}
 	}
 }
@@ -80,14 +80,14 @@ func (w *World) checkLimit(s *server, d *Drop, id int8) {
 // nor somebody else's, and one that has none is not sold.
 func (w *World) checkSettled(c *call, now int64) {
 	if c.code == Settled && c.record.Ended >= c.record.Deadline {
-		w.fail("hold %d was ended after its deadline", c.seq)
+		w.failf("hold %d was ended after its deadline", c.seq)
 	}
 	if w.lossy || c.code != SettleLapsed {
 		return
 	}
 	for i := range w.holds {
 		if h := &w.toldHold[i]; h.Drop == c.drop && h.Seq == c.seq && h.Deadline > now {
-			w.fail("hold %d is gone %d ms before its deadline", h.Seq, h.Deadline-now)
+			w.failf("hold %d is gone %d ms before its deadline", h.Seq, h.Deadline-now)
 		}
 	}
 }
@@ -95,18 +95,18 @@ func (w *World) checkSettled(c *call, now int64) {
 // checkEpoch: nothing is acknowledged by an instance that has known better.
 func (w *World) checkEpoch(in *instance, c *call) {
 	if c.token.Epoch < in.newest && !w.g.TrustLate {
-		w.fail("acknowledged in epoch %d by an instance that knew of %d", c.token.Epoch, in.newest)
+		w.failf("acknowledged in epoch %d by an instance that knew of %d", c.token.Epoch, in.newest)
 	}
 }
 
 func (w *World) tellHold(b *buyer, h *Hold) {
 	if b.told.Seq != 0 && b.told != *h && !w.lossy {
-		w.fail("key %d got hold %d and then %d", b.key, b.told.Seq, h.Seq)
+		w.failf("key %d got hold %d and then %d", b.key, b.told.Seq, h.Seq)
 	}
 	for i := range w.holds {
 		if o := &w.toldHold[i]; o.Drop == h.Drop && o.Seq == h.Seq {
 			if o.Hold != *h {
-				w.fail("id %d was given to user %d and to user %d", h.Seq, o.User, h.User)
+				w.failf("id %d was given to user %d and to user %d", h.Seq, o.User, h.User)
 			}
 			return
 		}
@@ -119,16 +119,16 @@ func (w *World) tellHold(b *buyer, h *Hold) {
 
 func (w *World) tellEnd(b *buyer, in *instance, r *Record) {
 	if r.Hold != b.hold {
-		w.fail("the id of user %d's hold %d ended that of user %d", b.hold.User, b.hold.Seq, r.User)
+		w.failf("the id of user %d's hold %d ended that of user %d", b.hold.User, b.hold.Seq, r.User)
 	}
 	if b.known && b.receipt != *r && !w.lossy {
-		w.fail("a repeated %c of %d got another receipt", r.Kind, r.Seq)
+		w.failf("a repeated %c of %d got another receipt", r.Kind, r.Seq)
 	}
 	for i := range w.holds {
 		if h := &w.toldHold[i]; h.Drop == r.Drop && h.Seq == r.Seq {
 			h.bought, h.cancelled = h.bought || r.Kind == Purchased, h.cancelled || r.Kind == Cancelled
 			if h.bought && h.cancelled && !w.lossy {
-				w.fail("hold %d was bought and cancelled", h.Seq)
+				w.failf("hold %d was bought and cancelled", h.Seq)
 			}
 		}
 	}
@@ -146,7 +146,7 @@ func (w *World) tellEnd(b *buyer, in *instance, r *Record) {
 func (w *World) checkEnd() {
 	s := &w.server[w.primary]
 	if !w.quiet() {
-		w.fail("not all is done after everything was healed: %s", w.unrest())
+		w.failf("not all is done after everything was healed: %s", w.unrest())
 		return
 	}
 	for i := range w.sales {
@@ -156,16 +156,16 @@ func (w *World) checkEnd() {
 		}
 		switch {
 		case !w.lossy:
-			w.fail("acknowledged purchase %d is not in Postgres", t.Seq)
+			w.failf("acknowledged purchase %d is not in Postgres", t.Seq)
 		case find(w.pg.Lost, t.Drop, t.Seq) != nil, find(w.pg.Refused, t.Drop, t.Seq) != nil:
 		case w.instance[t.instance].life == t.life:
-			w.fail("acknowledged purchase %d is neither in Postgres nor reported as lost", t.Seq)
+			w.failf("acknowledged purchase %d is neither in Postgres nor reported as lost", t.Seq)
 		}
 	}
 	for id := int8(1); int(id) <= w.drops; id++ {
-		d := s.State.drop(id)
+		d := s.drop(id)
 		if d == nil {
-			w.fail("drop %d is gone", id)
+			w.failf("drop %d is gone", id)
 			return
 		}
 		for size := range d.Pools {
@@ -178,11 +178,11 @@ func (w *World) checkEnd() {
 			}
 			switch {
 			case sold > w.terms[id].Total[size]:
-				w.fail("Postgres has sold %d of %d", sold, w.terms[id].Total[size])
+				w.failf("Postgres has sold %d of %d", sold, w.terms[id].Total[size])
 			case rows != sold:
-				w.fail("Postgres counts %d sold and has %d purchases", sold, rows)
+				w.failf("Postgres counts %d sold and has %d purchases", sold, rows)
 			case (p.Sold != sold && !w.twoServed) || p.Held != 0:
-				w.fail("drop %d size %d: Redis has sold %d and holds %d, Postgres has sold %d", id, size, p.Sold, p.Held, sold)
+				w.failf("drop %d size %d: Redis has sold %d and holds %d, Postgres has sold %d", id, size, p.Sold, p.Held, sold)
 			}
 		}
 	}

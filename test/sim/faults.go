@@ -11,7 +11,7 @@ func (w *World) copyOn() {
 	}
 	r := &w.server[1-w.primary]
 	if r.role == roleReplica && w.faults&(faultFailover|faultPause) != 0 {
-		r.State.copyFrom(&p.State)
+		r.copyFrom(&p.State)
 		r.replid = p.replid
 	}
 }
@@ -27,7 +27,7 @@ func (w *World) fault() {
 	case 1:
 		if w.pg.Down || w.may(faultPostgres, 3) {
 			w.pg.Down = !w.pg.Down
-			w.say("Postgres down: %v", w.pg.Down)
+			w.sayf("Postgres down: %v", w.pg.Down)
 		}
 		return
 	}
@@ -37,7 +37,7 @@ func (w *World) fault() {
 		w.restart(w.primary)
 		return
 	case o.role == rolePaused && w.rng.one(3):
-		w.say("server %d wakes", 1-w.primary)
+		w.sayf("server %d wakes", 1-w.primary)
 		o.role = roleZombie
 		return
 	case (o.role == roleZombie && w.rng.one(40)) || (o.role == roleDown && w.rng.one(3)):
@@ -51,17 +51,17 @@ func (w *World) fault() {
 	case 0:
 		if w.faults&(faultRestart|faultEverysec) != 0 {
 			w.left--
-			w.say("server %d is killed", w.primary)
+			w.sayf("server %d is killed", w.primary)
 			p.role = roleDown
 			if w.everysec {
 				w.lossy = true
-				p.State.copyFrom(&p.disk)
+				p.copyFrom(&p.disk)
 			}
 		}
 	case 1:
 		if w.faults&faultFlush != 0 {
 			w.left--
-			w.say("FLUSHALL on server %d", w.primary)
+			w.sayf("FLUSHALL on server %d", w.primary)
 			p.clear()
 			w.lossy = true
 		}
@@ -84,7 +84,7 @@ func (w *World) restart(i int8) {
 	if w.everysec {
 		s.disk.copyFrom(&s.State)
 	}
-	w.say("server %d is up again, with id %d", i, s.replid)
+	w.sayf("server %d is up again, with id %d", i, s.replid)
 }
 
 // promote makes the replica primary; the old one takes the given role.
@@ -94,20 +94,20 @@ func (w *World) promote(old int) {
 	r.role, r.promoted, r.replid = rolePrimary, true, w.newReplid()
 	w.primary = 1 - w.primary
 	w.lossy = true
-	w.say("server %d is promoted, with id %d; server %d paused: %v", w.primary, r.replid, 1-w.primary, old == rolePaused)
+	w.sayf("server %d is promoted, with id %d; server %d paused: %v", w.primary, r.replid, 1-w.primary, old == rolePaused)
 }
 
 // demote makes an old primary a replica: what it had is replaced.
 func (w *World) demote(i int8) {
 	s, p := &w.server[i], &w.server[w.primary]
 	s.role, s.promoted, s.replid = roleReplica, false, p.replid
-	s.State.copyFrom(&p.State)
-	w.say("server %d is a replica now", i)
+	s.copyFrom(&p.State)
+	w.sayf("server %d is a replica now", i)
 }
 
 // heal ends all faults and lets everybody finish.
 func (w *World) heal() {
-	w.say("healed")
+	w.sayf("healed")
 	w.healing = true
 	w.pg.Down = false
 	if w.server[w.primary].role == roleDown {

@@ -77,7 +77,7 @@ func (w *World) crash(i int) {
 	*in = instance{target: w.primary, life: in.life + 1}
 	in.rebuilder.purchases, in.rebuilder.ended, in.rebuilder.holds = rebuild.purchases[:0], rebuild.ended[:0], rebuild.holds[:0]
 	in.writer.own = true
-	w.say("instance %d killed, and started anew", i)
+	w.sayf("instance %d killed, and started anew", i)
 }
 
 // sweep releases what has lapsed.

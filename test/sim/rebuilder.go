@@ -61,7 +61,7 @@ func (w *World) rebuild(i int) {
 			return
 		}
 		if in.target != w.primary && (w.healing || w.server[in.target].role != roleZombie || w.rng.one(24)) {
-			w.say("instance %d hears that server %d is the primary", i, w.primary)
+			w.sayf("instance %d hears that server %d is the primary", i, w.primary)
 			in.target = w.primary
 		}
 		x.to = w.serverFor(in)
@@ -123,13 +123,13 @@ func (w *World) poolSize(h *Hold) int8 {
 func (w *World) rebuilt(i int, c *call) {
 	in := &w.instance[i]
 	x := &in.rebuilder
-	switch {
-	case c.outcome == outcomeAway:
+	switch c.outcome {
+	case outcomeAway:
 		if c.to >= 0 {
 			x.state = rebuilderLooks
 		}
 		return
-	case c.outcome == outcomeFenced:
+	case outcomeFenced:
 		if !w.g.EagerClaim || c.kind == callAdmit {
 			x.state = rebuilderLooks
 			return
@@ -164,7 +164,7 @@ func (w *World) rebuilt(i int, c *call) {
 		case x.epoch > admitted:
 			x.state = rebuilderRepairs
 		case x.epoch < admitted && !w.g.NoSuperseded && !w.healing: // then an operator asks for a rebuild
-			w.say("instance %d: server %d was superseded", i, x.to)
+			w.sayf("instance %d: server %d was superseded", i, x.to)
 		case bumped > x.epoch && c.code == 1:
 			// A rebuild has taken a number long ago and has died: writers stand still.
 			w.nextClaim++
@@ -216,6 +216,7 @@ func (w *World) rebuilt(i int, c *call) {
 	case callAdmitted:
 		x.state = rebuilderLooks
 		x.suspects = true // to learn the epoch
+	default: // no call of a rebuild
 	}
 }
 
@@ -280,7 +281,7 @@ func (w *World) listHolds(s *server, c *call) {
 	if c.actor == nobody {
 		return
 	}
-	if d := s.State.drop(c.drop); d != nil {
+	if d := s.drop(c.drop); d != nil {
 		c.seq = d.Seq
 	}
 	x := &w.instance[instanceOf(c.actor)].rebuilder

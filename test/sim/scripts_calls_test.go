@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/holdfast/holdfast/lua"
 )
@@ -80,34 +81,34 @@ func (p *pair) reserve(token Token, drop int8) {
 				HoldPrefix: p.dropKey("hold", drop) + ":", Events: p.key("events"), Drop: int64(drop),
 				MaxSeq: int64(limits.MaxSeq), MaxLedger: int64(limits.MaxLedger), Items: items,
 			})
-			text := ""
+			var text strings.Builder
 			for _, x := range reply.Results {
 				switch {
 				case x.Before != "":
-					text += x.Before + "; "
+					text.WriteString(x.Before + "; ")
 				case x.Seq > 0:
-					text += strconv.FormatInt(x.Seq, 10) + "; "
+					text.WriteString(strconv.FormatInt(x.Seq, 10) + "; ")
 				default:
-					text += strconv.FormatInt(int64(x.Refusal), 10) + "; "
+					text.WriteString(strconv.FormatInt(int64(x.Refusal), 10) + "; ")
 				}
 			}
-			return text, err
+			return text.String(), err
 		},
 		func(s *State, now int64) string {
 			out := make([]Granted, len(wishes))
 			s.Reserve(&Guards{}, now, drop, limits, wishes, out)
-			text := ""
+			var text strings.Builder
 			for _, g := range out {
 				if g.Before {
-					text += describe(g.Hold) + "; "
+					text.WriteString(describe(g.Hold) + "; ")
 					continue
 				}
-				text += strconv.Itoa(int(g.Code)) + "; "
+				text.WriteString(strconv.Itoa(int(g.Code)) + "; ")
 				if g.Code > 0 {
 					p.seen = append(p.seen, g.Hold)
 				}
 			}
-			return text
+			return text.String()
 		})
 }
 
@@ -134,24 +135,24 @@ func (p *pair) settle(token Token, drop int8) {
 				HoldPrefix: p.dropKey("hold", drop) + ":", Events: p.key("events"), Drop: int64(drop),
 				Purchase: kind == Purchased, Seqs: wide,
 			})
-			text := ""
+			var text strings.Builder
 			for _, x := range results {
-				text += fmt.Sprintf("%d %s; ", x.Code, x.Record)
+				fmt.Fprintf(&text, "%d %s; ", x.Code, x.Record)
 			}
-			return text, err
+			return text.String(), err
 		},
 		func(s *State, now int64) string {
 			out := make([]Settlement, len(seqs))
 			s.Settle(&Guards{}, now, drop, kind, seqs, out)
-			text := ""
+			var text strings.Builder
 			for _, x := range out {
 				record := ""
 				if x.Code > 0 {
 					record = recordText(x.Record)
 				}
-				text += fmt.Sprintf("%d %s; ", x.Code, record)
+				fmt.Fprintf(&text, "%d %s; ", x.Code, record)
 			}
-			return text
+			return text.String()
 		})
 }
 

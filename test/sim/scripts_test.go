@@ -142,18 +142,18 @@ func (p *pair) now() int64 {
 	return now.UnixMilli()
 }
 
-// same makes a call on both sides. real gives the answer as text; model the
+// same makes a call on both sides. script gives the answer as text; model the
 // answer at a moment. Both may be fenced.
-func (p *pair) same(what string, token Token, real func(ctx context.Context) (string, error), model func(s *State, now int64) string) {
+func (p *pair) same(what string, token Token, script func(ctx context.Context) (string, error), model func(s *State, now int64) string) {
 	p.t.Helper()
 	p.log = append(p.log, what)
 	before := p.now()
-	answer, err := real(p.t.Context())
+	answer, err := script(p.t.Context())
 	after := p.now()
 	if lua.Fenced(err) {
 		answer = "fenced"
 	} else if err != nil {
-		p.fail("error: %v", err)
+		p.failf("error: %v", err)
 	}
 	there := p.there()
 	var difference string
@@ -174,7 +174,7 @@ func (p *pair) same(what string, token Token, real func(ctx context.Context) (st
 			difference = fmt.Sprintf("answers: script %s, model %s\n%s", answer, said, differences(there, here))
 		}
 	}
-	p.fail("script and model differ:\n%s", difference)
+	p.failf("script and model differ:\n%s", difference)
 }
 
 // note remembers what kind of answer a call had.
@@ -200,7 +200,7 @@ func (p *pair) note(what, answer string) {
 	}
 }
 
-func (p *pair) fail(format string, args ...any) {
+func (p *pair) failf(format string, args ...any) {
 	p.t.Helper()
 	p.t.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(p.log, "\n"))
 }
@@ -294,7 +294,7 @@ func (p *pair) there() map[string]string {
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		p.fail("read the state: %v", err)
+		p.failf("read the state: %v", err)
 	}
 	for k, v := range meta.Val() {
 		if k != "partitions" {
@@ -335,12 +335,12 @@ func (p *pair) holdKeys(holds []redis.Z) {
 		switch {
 		case errors.Is(err, redis.Nil):
 			if now := p.now(); now < int64(z.Score) {
-				p.fail("hold %s has no key %d ms before its deadline", member, int64(z.Score)-now)
+				p.failf("hold %s has no key %d ms before its deadline", member, int64(z.Score)-now)
 			}
 		case err != nil:
-			p.fail("read a hold: %v", err)
+			p.failf("read a hold: %v", err)
 		case value != member:
-			p.fail("hold key has %q for %q", value, member)
+			p.failf("hold key has %q for %q", value, member)
 		}
 	}
 }

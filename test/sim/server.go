@@ -32,7 +32,7 @@ func (w *World) execute(c *call) {
 	if c.to == toPostgres {
 		w.executePostgres(c)
 		if w.tracing {
-			w.say("%s", c)
+			w.sayf("%s", c)
 		}
 		return
 	}
@@ -62,7 +62,7 @@ func (w *World) execute(c *call) {
 		fenced = !w.g.UnfencedLook && !s.passes(&w.g, s.replid, c.token)
 		if !fenced {
 			c.code = 0
-			if d := s.State.drop(c.drop); d != nil {
+			if d := s.drop(c.drop); d != nil {
 				if r := d.receipt(c.seq); r != nil && r.Kind == Purchased && r.Hold == c.record.Hold {
 					c.code = 1
 				}
@@ -83,7 +83,7 @@ func (w *World) execute(c *call) {
 		c.outcome = outcomeFenced
 	}
 	if w.tracing {
-		w.say("%s", c)
+		w.sayf("%s", c)
 	}
 	if !fenced {
 		w.checkState(c.to)
@@ -194,14 +194,14 @@ func (w *World) executePostgres(c *call) {
 		var twice bool
 		c.outcome, twice = p.commit(&w.g, c.epoch, c.hand[:c.n])
 		if twice {
-			w.fail("two purchases under one id")
+			w.failf("two purchases under one id")
 		}
 	case callRefuse:
 		r := &c.hand[0].Record
 		if find(p.Refused, r.Drop, r.Seq) == nil {
 			p.Refused = append(p.Refused, *r)
 			if !w.twoServed {
-				w.fail("a purchase was refused: the last unit was sold twice")
+				w.failf("a purchase was refused: the last unit was sold twice")
 			}
 		}
 	case callHistory:

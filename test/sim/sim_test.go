@@ -22,7 +22,7 @@ func sweep(w *World, first uint64, n int, o Options) *Violation {
 // TestWorldsKeepThePromises is the short campaign of every test run.
 func TestWorldsKeepThePromises(t *testing.T) {
 	t.Parallel()
-	const n = 20_000
+	const n = 15_000
 	began := time.Now()
 	if v := sweep(&World{}, 1, n, Options{}); v != nil {
 		t.Fatalf("a promise is broken: %s", v)

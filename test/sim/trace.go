@@ -1,6 +1,16 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
+
+func (f *Filed) id() string {
+	if f.Kind == 0 { // a writer asked for more
+		return ""
+	}
+	return fmt.Sprintf(" %c%d:%d", f.Kind, f.Drop, f.Seq)
+}
 
 // String is one line of a trace.
 func (c *call) String() string {
@@ -23,9 +33,11 @@ func (c *call) String() string {
 	case callSettle, callEnd:
 		s += fmt.Sprintf(" %c drop %d seq %d → %d", c.end, c.drop, c.seq, c.code)
 	case callRestore, callRead, callDone, callCommit, callRefuse:
-		for i := range c.n {
-			s += fmt.Sprintf(" %c%d:%d", c.hand[i].Kind|0, c.hand[i].Drop, c.hand[i].Seq)
+		var ids [maxHand]string
+		for i := range min(c.n, maxHand) {
+			ids[i] = c.hand[i].id()
 		}
+		s += strings.Join(ids[:], "")
 	case callLevel, callFloor:
 		s += fmt.Sprintf(" drop %d seq %d held %v → %d", c.drop, c.seq, c.held, c.code)
 	case callStanding:

@@ -185,7 +185,7 @@ func (w *World) reset(seed uint64, o Options) {
 		w.warm()
 	}
 	if w.tracing {
-		w.say("%d drops %+v, %d users, %d buyers, faults %b", w.drops, w.terms[1:w.drops+1], w.users, w.buyers, w.faults)
+		w.sayf("%d drops %+v, %d users, %d buyers, faults %b", w.drops, w.terms[1:w.drops+1], w.users, w.buyers, w.faults)
 	}
 }
 
@@ -198,7 +198,7 @@ func (w *World) warm() {
 	s.Meta = Meta{Epoch: 1, Server: s.replid}
 	w.pg.Epoch, w.pg.Admitted = 1, 1
 	s.disk.copyFrom(&s.State)
-	w.server[1].State.copyFrom(&s.State)
+	w.server[1].copyFrom(&s.State)
 	for i := range w.instance {
 		w.instance[i].epoch = 1
 	}
@@ -277,7 +277,7 @@ func (w *World) act(actor int8) {
 // reply hands an answer to who waits for it.
 func (w *World) reply(c *call) {
 	if w.tracing {
-		w.say("answered: %s", c)
+		w.sayf("answered: %s", c)
 	}
 	if int(c.actor) < maxBuyers {
 		w.bought(int(c.actor), c)
@@ -299,7 +299,7 @@ func (w *World) reply(c *call) {
 	}
 }
 
-func (w *World) say(format string, args ...any) {
+func (w *World) sayf(format string, args ...any) {
 	if w.tracing {
 		w.trace = append(w.trace, fmt.Sprintf("%5d  ", w.now)+fmt.Sprintf(format, args...))
 	}

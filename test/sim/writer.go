@@ -100,6 +100,7 @@ func (w *World) written(i int, c *call) {
 			x.state = writerReads
 			x.own = x.own || c.outcome == outcomeFenced
 		}
+	default: // no call of a writer
 	}
 }
 
