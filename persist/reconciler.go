@@ -75,6 +75,8 @@ func (r *Reconciler) Run(ctx context.Context) {
 		switch err := r.pass(ctx); {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, engine.ErrBusy), errors.Is(err, engine.ErrFenced), errors.Is(err, ErrStaleEpoch):
+			// Somebody else is at it, or Redis has changed once more: again soon.
 		case err != nil && len(r.cfg.Engine.Fenced()) > 0: // else nothing waits for it
 			r.outage.began(err)
 		default:

@@ -462,7 +462,7 @@ func TestRebuildTakenOver(t *testing.T) {
 	if err := claim.Admit(t.Context(), 1000); !errors.Is(err, engine.ErrFenced) {
 		t.Errorf("the first one admits: %v", err)
 	}
-	if _, _, err := claim.Level(t.Context(), d.ID, 0, map[string]int64{"": 3}, true); !errors.Is(err, engine.ErrFenced) {
+	if _, _, err := claim.Level(t.Context(), d.ID, engine.Counted{Held: map[string]int64{"": 3}, Force: true}); !errors.Is(err, engine.ErrFenced) {
 		t.Errorf("the first one counts: %v", err)
 	}
 	s.hold(d.ID, 1, "")
@@ -475,6 +475,15 @@ func TestRebuildLosesItsClaim(t *testing.T) {
 	d := s.sells(0, engine.SizeStock{Stock: 5})
 	claim, err := s.engine.BeginRebuild(t.Context(), s.engine.Partition(d.ID))
 	must(t, err)
+	meta := s.stream(d.ID, "meta")
+	must(t, s.redis.HSet(t.Context(), meta, "claim", "another's").Err())
+	if _, _, err := claim.Level(t.Context(), d.ID, engine.Counted{Held: map[string]int64{"": 3}}); !errors.Is(err, engine.ErrFenced) {
+		t.Errorf("counts with another's claim: %v", err)
+	}
+	if _, _, err := claim.Restore(t.Context(), d.ID, nil); !errors.Is(err, engine.ErrFenced) {
+		t.Errorf("restores with another's claim: %v", err)
+	}
+	s.wants(d.ID, 5, 0, 0)
 	s.lose()
 	if err := claim.Open(t.Context(), d.Terms(1)); !errors.Is(err, engine.ErrFenced) {
 		t.Errorf("open without the claim: %v", err)
