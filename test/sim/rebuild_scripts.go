@@ -78,22 +78,30 @@ func (s *State) Restore(drop int8, purchases []Record) (restored, odd int) {
 	return restored, odd
 }
 
-// Level is level.lua behind its fence. short says for each size by how many
-// units holds and sales exceed the stock: then nothing was written,
-// unless forced.
-func (s *State) Level(drop int8, floor int32, held [maxSizes]int32, force bool) (changed bool, short [maxSizes]int32, ok bool) {
+// uncounted is the number of receipts that nobody has counted.
+const uncounted = -1
+
+// Level is level.lua behind its fence, given what was counted of each size.
+// short says for each size by how many units holds and sales exceed the stock:
+// then nothing was written, unless forced.
+func (s *State) Level(drop int8, floor int32, held, sold [maxSizes]int32, force bool) (changed bool, short [maxSizes]int32, ok bool) {
 	d := s.drop(drop)
 	if d == nil {
 		return false, short, true
 	}
 	seq, ok := max(d.Seq, floor), true
-	for i := range d.Pools {
-		p := &d.Pools[i]
-		available := p.Total - held[i] - p.Sold
-		if available < 0 {
-			short[i], ok = -available, false
+	pools := d.Pools
+	for i := range pools {
+		p := &pools[i]
+		p.Held = held[i]
+		if sold[i] != uncounted {
+			p.Sold = sold[i]
 		}
-		changed = changed || p.Available != available || p.Held != held[i]
+		p.Available = p.Total - p.Held - p.Sold
+		if p.Available < 0 {
+			short[i], ok = -p.Available, false
+		}
+		changed = changed || *p != d.Pools[i]
 	}
 	if (!ok && !force) || (!changed && seq == d.Seq) {
 		return changed, short, ok
@@ -102,11 +110,7 @@ func (s *State) Level(drop int8, floor int32, held [maxSizes]int32, force bool) 
 	if seq > d.Seq {
 		d.Version = max(d.Version, 3*int64(seq)+1)
 	}
-	d.Seq = seq
-	for i := range d.Pools {
-		p := &d.Pools[i]
-		p.Held, p.Available = held[i], p.Total-held[i]-p.Sold
-	}
+	d.Seq, d.Pools = seq, pools
 	return changed, short, ok
 }
 

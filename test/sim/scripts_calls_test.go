@@ -276,6 +276,7 @@ func (p *pair) level(token Token, drop int8) {
 	r := &p.rng
 	d := &p.model.Drops[drop]
 	held := p.model.held(drop)
+	var sold [maxSizes]int32
 	args := lua.LevelArgs{
 		Meta: p.key("meta"), Token: p.token(token), DropKey: p.dropKey("drop", drop), Events: p.key("events"),
 		Drop: int64(drop), Floor: int64(r.n(int(d.Seq) + 4)), Force: r.one(2),
@@ -285,24 +286,23 @@ func (p *pair) level(token Token, drop int8) {
 			if r.one(8) {
 				held[i] = int32(r.n(4))
 			}
-			args.Held = append(args.Held, lua.LevelSize{Size: sizeNames[i], Units: int64(held[i])})
+			if sold[i] = uncounted; r.one(6) {
+				sold[i] = int32(r.n(4))
+			}
+			args.Sizes = append(args.Sizes, lua.LevelSize{Size: sizeNames[i], Held: int64(held[i]), Sold: int64(sold[i])})
 		}
 	}
-	p.same(fmt.Sprintf("level %+v drop %d floor %d force %v held %v", token, drop, args.Floor, args.Force, held), token,
+	p.same(fmt.Sprintf("level %+v drop %d floor %d force %v held %v sold %v", token, drop, args.Floor, args.Force, held, sold), token,
 		func(ctx context.Context) (string, error) {
 			reply, err := lua.Level(ctx, p.redis, args)
 			var short [maxSizes]int32
-			for _, x := range reply.Short {
-				for i, name := range sizeNames {
-					if name == x.Size {
-						short[i] = int32(x.Units)
-					}
-				}
+			for i, name := range sizeNames {
+				short[i] = int32(reply.Short[name])
 			}
 			return fmt.Sprintf("%v %v", reply.Changed, short), err
 		},
 		func(s *State, _ int64) string {
-			changed, short, _ := s.Level(drop, int32(args.Floor), held, args.Force)
+			changed, short, _ := s.Level(drop, int32(args.Floor), held, sold, args.Force)
 			return fmt.Sprintf("%v %v", changed, short)
 		})
 }

@@ -121,7 +121,11 @@ func (w *World) change(s *server, c *call, now int64) {
 		w.listHolds(s, c)
 	case callLevel:
 		var ok bool
-		_, c.held, ok = s.Level(c.drop, c.seq, c.held, c.n == 1)
+		var sold [maxSizes]int32
+		for i := range sold {
+			sold[i] = uncounted
+		}
+		_, c.held, ok = s.Level(c.drop, c.seq, c.held, sold, c.n == 1)
 		c.code = 1
 		if !ok {
 			c.code = 0
