@@ -175,6 +175,9 @@ func (m *market) record(o op, a answer) {
 	}
 }
 
+// ms is a time of Redis's as Unix ms of everybody else's clock.
+func (m *market) ms(t time.Time) int64 { return t.Add(-m.w.skew).UnixMilli() }
+
 func (m *market) complain(o op, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -212,7 +215,7 @@ func (m *market) reserve(client int, rng *rand.Rand, r attempt) (ticket, string)
 		m.complain(o, fmt.Errorf("answered %s: %w", a.body, err))
 		return ticket{}, unknown
 	}
-	o.ID, o.Result, o.Deadline, o.At = got.ID, done, got.ExpiresAt.UnixMilli(), got.CreatedAt.UnixMilli()
+	o.ID, o.Result, o.Deadline, o.At = got.ID, done, m.ms(got.ExpiresAt), m.ms(got.CreatedAt)
 	if a.replayed {
 		o.Result = repeated
 	}
@@ -242,11 +245,11 @@ func (m *market) settle(client int, rng *rand.Rand, k kind, t ticket) string {
 		err := a.parse(&got)
 		switch {
 		case k == cancel:
-			o.Result, o.At = either, got.EndedAt.UnixMilli() // the answer does not tell a repeat
+			o.Result, o.At = either, m.ms(got.EndedAt) // the answer does not tell a repeat
 		case a.status == http.StatusOK:
-			o.Result, o.At = repeated, got.Purchase.PurchasedAt.UnixMilli()
+			o.Result, o.At = repeated, m.ms(got.Purchase.PurchasedAt)
 		default:
-			o.Result, o.At = done, got.Purchase.PurchasedAt.UnixMilli()
+			o.Result, o.At = done, m.ms(got.Purchase.PurchasedAt)
 		}
 		if err != nil || k == purchase && (got.Purchase.ID != t.id || got.Purchase.UserID != t.user) ||
 			k == cancel && got.UserID != t.user {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -168,9 +169,10 @@ func (w *world) setupOf(seed uint64, artwork string) roundSetup {
 func TestEachFault(t *testing.T) {
 	only := os.Getenv(envFaults)
 	c := newTally()
-	seed := uint64(1000)
+	var counting sync.Mutex
+	t.Cleanup(func() { t.Logf("\n%s", c.summary()) })
 	done := map[string]bool{}
-	for _, of := range flavours() {
+	for n, of := range flavours() {
 		all := slices.DeleteFunc(kindsOn(of.setup(binary)), func(k faultKind) bool {
 			return done[k.name] || only != "" && !strings.Contains(only, k.name)
 		})
@@ -181,13 +183,17 @@ func TestEachFault(t *testing.T) {
 			continue
 		}
 		t.Run(string(of), func(t *testing.T) {
+			t.Parallel() // they wait for deadlines and restarts more than they compute
 			w := newWorld(t, of.setup(binary))
+			seed := uint64(1000 * (n + 1)) //nolint:gosec // small
 			for pair := range slices.Chunk(all, 2) {
 				seed++
 				s := w.pairOf(seed, pair)
 				began := time.Now()
 				out := w.round(s)
+				counting.Lock()
 				c.add(s, of, out)
+				counting.Unlock()
 				t.Logf("seed %d, %v: %v", seed, time.Since(began).Truncate(time.Millisecond), s.plan)
 				for _, v := range out.violations {
 					t.Errorf("seed %d: %s", seed, v)
@@ -196,7 +202,6 @@ func TestEachFault(t *testing.T) {
 			w.audit()
 		})
 	}
-	t.Logf("\n%s", c.summary())
 }
 
 // pairOf is a round with the given faults, one in each half.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"syscall"
+	"time"
 )
 
 // killed is kill -9 of some instances, which start again when it is healed.
@@ -41,6 +42,33 @@ func (f paused) heal(*world) error   { f.in.Signal(syscall.SIGCONT); return nil 
 
 func onePaused(w *world, rng *rand.Rand) fault {
 	return paused{w.instances[rng.IntN(len(w.instances))]}
+}
+
+// killedAtCommit is kill -9 of a writer whose transaction is on its way to
+// Postgres (upstream: before it commits) or whose answer is on its way back
+// (downstream: it has committed, and what the ledger holds is not taken off).
+type killedAtCommit struct {
+	in     *instance
+	stream string
+}
+
+func (f killedAtCommit) String() string { return f.in.name + " killed at a commit, " + f.stream }
+
+func (f killedAtCommit) inject(*world) error {
+	err := f.in.postgres.add(toxic{"at commit", "latency", f.stream, 1, map[string]any{"latency": 250}})
+	time.Sleep(600 * time.Millisecond) // a few statements of a batch
+	f.in.Kill()
+	return err
+}
+
+func (f killedAtCommit) heal(*world) error {
+	err := f.in.postgres.remove("at commit")
+	f.in.Again()
+	return err
+}
+
+func oneKilledAtCommit(w *world, rng *rand.Rand) fault {
+	return killedAtCommit{w.instances[rng.IntN(len(w.instances))], []string{"upstream", "downstream"}[rng.IntN(2)]}
 }
 
 // rolling restarts all instances in order, each by SIGTERM, the next when the

@@ -67,6 +67,7 @@ func kinds() []faultKind {
 		{name: "power lost", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, losesData: true, everysec: true, make: func(*world, *rand.Rand) fault { return powerLost{} }},
 
 		{name: "instance killed", hits: hitsProcess, lasts: brief(10, 1500), make: oneKilled},
+		{name: "writer killed at its commit", hits: hitsProcess, lasts: brief(10, 1000), make: oneKilledAtCommit},
 		{name: "all instances killed", hits: hitsProcess, lasts: brief(10, 700), stopsSweep: true, make: allKilled},
 		{name: "instance paused", hits: hitsProcess, lasts: brief(300, 3500), make: onePaused},
 		{name: "rolling restart", hits: hitsAll, make: func(*world, *rand.Rand) fault { return rolling{} }},

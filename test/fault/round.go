@@ -143,7 +143,7 @@ func (w *world) openDrop(rng *rand.Rand) sale {
 		d.Limit = 1 + rng.IntN(2)
 	}
 	body := map[string]any{
-		"name": "Drop", "price": 10, "start_time": time.Now().Add(-time.Minute).UTC().Format(time.RFC3339),
+		"name": "Drop", "price": 10, "start_time": time.Now().Add(-2 * time.Hour).UTC().Format(time.RFC3339),
 		"hold_seconds": d.Hold.Seconds(),
 	}
 	if d.Limit > 0 {

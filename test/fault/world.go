@@ -31,6 +31,10 @@ type setup struct {
 	instances int
 	binary    string
 	fsync     string // Redis's appendfsync
+
+	// skew is by how much Redis's clock is before that of everybody else. What
+	// is recorded is in everybody else's.
+	skew time.Duration
 }
 
 // partitions of the deployments: few, so that instances start quickly; but
@@ -229,7 +233,7 @@ func (w *world) fates(drop int64) (map[int64]fate, error) {
 			return nil, err
 		}
 		if of == drop {
-			out[k.ID] = fate{User: k.User, Size: k.Size, Status: "active", Created: k.Created, Deadline: k.Deadline}
+			out[k.ID] = w.inOurTime(fate{User: k.User, Size: k.Size, Status: "active", Created: k.Created, Deadline: k.Deadline})
 		}
 	}
 	rows, err := w.db.Query(ctx,
@@ -246,7 +250,7 @@ func (w *world) fates(drop int64) (map[int64]fate, error) {
 		if err := rows.Scan(&id, &f.User, &f.Size, &f.Status, &f.Created, &f.Deadline, &f.Ended); err != nil {
 			return nil, err
 		}
-		out[id] = f
+		out[id] = w.inOurTime(f)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -263,6 +267,14 @@ func (w *world) fates(drop int64) (map[int64]fate, error) {
 		}
 	}
 	return out, err
+}
+
+func (w *world) inOurTime(f fate) fate {
+	skew := w.skew.Milliseconds()
+	if f.Created, f.Deadline = f.Created-skew, f.Deadline-skew; f.Ended != 0 {
+		f.Ended -= skew
+	}
+	return f
 }
 
 // handedOut notes the ids of a round and says which had been given before.
