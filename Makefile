@@ -4,8 +4,9 @@ VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 PORT      ?= 3000
 FUZZTIME  ?= 20s
 MINUTES   ?= 30
-# Of make fault: one seed or a range (7, 3-9). Given, these alone are run.
+# Of make fault: one seed or a range (7, 3-9), and these alone are run. Of make sim: how many.
 SEEDS     ?=
+FROM      ?= 1
 BENCHTIME ?= 5s
 # Of make fault: 1 builds holdfast with the race detector, 0 without, which is quicker.
 RACE      ?= 1
@@ -20,7 +21,7 @@ LINT = .ci/tool golangci-lint github.com/golangci/golangci-lint/v2 v2.15.0 \
 K6   = .ci/tool k6 go.k6.io/k6 v1.8.1 go.k6.io/k6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fault fuzz lint bench bench-live k6 pictures clean go servers compiler browser node
+.PHONY: help run build test test-unit fault mutate sim fuzz lint bench bench-live k6 pictures clean go servers compiler browser node
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -60,6 +61,12 @@ bench: go servers ## Measure reservations a second through HTTP and straight aga
 
 bench-live: go servers ## Measure the live feed: 2,000 watchers of a drop that sells at full speed
 	go test -run '^$$' -bench Live -benchtime 1x -timeout 15m $(TESTFLAGS) ./test/bench
+
+mutate: go servers ## Take the guards away, one at a time: the tests have to notice each
+	go run ./test/mutate
+
+sim: go ## Play SEEDS (1000000) worlds of the simulator from seed FROM (1)
+	HOLDFAST_SIM_SEEDS=$(or $(SEEDS),1000000) HOLDFAST_SIM_FROM=$(FROM) go test -count 1 -timeout 0 -v -run '^TestCampaign$$' ./test/sim
 
 k6: servers build ## Run SCRIPT (checkout, live) with k6 against BASE_URL, or a server started for it
 	@k6=$$($(K6)) && .ci/k6 "$$k6" test/k6/$(SCRIPT).js $(ARGS)

@@ -50,6 +50,7 @@ type readiness struct {
 	Status   string   `json:"status"`
 	Redis    string   `json:"redis"`
 	Postgres string   `json:"postgres"`
+	Fenced   int      `json:"fenced_partitions"`
 	Roles    []string `json:"roles"`
 	Version  string   `json:"version"`
 }
@@ -71,6 +72,14 @@ func (a *API) readyz(c *fiber.Ctx) error {
 	status := fiber.StatusOK
 	if postgresErr != nil {
 		r.Status, r.Postgres = "degraded", "no answer"
+	}
+	// A partition is fenced for moments after a change of Redis; the others sell.
+	if r.Fenced = len(a.engine.Fenced()); r.Fenced > 0 {
+		r.Status = "degraded"
+	}
+	if r.Fenced == a.engine.Partitions() {
+		r.Status = "unavailable"
+		status = fiber.StatusServiceUnavailable
 	}
 	if redisErr != nil {
 		r.Status, r.Redis = "unavailable", "no answer"

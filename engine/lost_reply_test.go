@@ -50,7 +50,7 @@ func (c *losingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err == nil && c.lose.Load() {
 		c.loser.lost.Add(1)
-		return 0, errors.Join(io.ErrUnexpectedEOF, c.Conn.Close())
+		return 0, errors.Join(io.ErrUnexpectedEOF, c.Close())
 	}
 	return n, err
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/holdfast/holdfast/lua"
 )
 
-// ErrBusy: another process is setting the partition right.
+// ErrBusy is returned while another process sets the partition right.
 var ErrBusy = errors.New("another process rebuilds the partition")
 
 // claimPatience is how long a rebuild that says nothing keeps others away.
@@ -178,29 +178,63 @@ func (r *Rebuild) EachHold(ctx context.Context, page func([]Reservation) error) 
 	}
 }
 
-// Level sets a drop's counters right, given how many holds there are of each
-// of its sizes, and lets new ids begin above floor (a sequence number; 0: as they
-// are). Where a size has more holds and sales than units it says by how many,
-// and writes nothing unless forced: holds have to be revoked first.
-func (r *Rebuild) Level(ctx context.Context, drop, floor int64, held map[string]int64, force bool) (changed bool, short map[string]int64, err error) {
+// Sales counts the receipts of purchases of one drop, by size as it stands in them.
+func (r *Rebuild) Sales(ctx context.Context, drop int64) (map[string]int64, error) {
+	sales, seen := map[string]int64{}, map[int64]bool{} // HSCAN may give a field twice
+	for cursor := uint64(0); ; {
+		var fields []string
+		err := r.call(ctx, func(ctx context.Context) (err error) {
+			fields, cursor, err = r.e.redis.HScan(ctx, r.e.keys.sold(drop), cursor, "", tallyPage).Result()
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for i := 1; i < len(fields); i += 2 {
+			if end, err := parseEnd(fields[i]); err == nil && end.Status == StatusCompleted && !seen[end.ID] {
+				seen[end.ID] = true
+				sales[end.Size]++
+			}
+		}
+		if cursor == 0 {
+			return sales, nil
+		}
+	}
+}
+
+// Counted is what a rebuild has counted of one drop, by pool: size, or empty on a
+// drop without sizes.
+type Counted struct {
+	Held map[string]int64 // holds; each pool of the drop has an entry
+	Sold map[string]int64 // receipts; nil: the drop's own counters are right
+	// Floor is the least value of the newest sequence number. Defaults to as it is.
+	Floor int64
+	// Force writes also where a pool has more holds and sales than units.
+	Force bool
+}
+
+// Level sets a drop's counters right and lets new ids begin above the floor.
+// Where a pool has more holds and sales than units it says by how many, and
+// writes nothing unless forced: holds have to be revoked first.
+func (r *Rebuild) Level(ctx context.Context, drop int64, c Counted) (changed bool, short map[string]int64, err error) {
 	args := lua.LevelArgs{
 		Meta: r.e.keys.meta(r.partition), Token: r.token,
 		DropKey: r.e.keys.drop(drop), Events: r.e.keys.events(r.partition),
-		Drop: drop, Floor: min(floor, maxSeq), Force: force,
+		Drop: drop, Floor: min(c.Floor, maxSeq), Force: c.Force,
 	}
-	for size, units := range held {
-		args.Held = append(args.Held, lua.LevelSize{Size: size, Units: units})
+	for pool, held := range c.Held {
+		size := lua.LevelSize{Size: pool, Held: held, Sold: -1}
+		if c.Sold != nil {
+			size.Sold = c.Sold[pool]
+		}
+		args.Sizes = append(args.Sizes, size)
 	}
 	var reply lua.LevelReply
 	err = r.call(ctx, func(ctx context.Context) (err error) {
 		reply, err = lua.Level(ctx, r.e.redis, args)
 		return err
 	})
-	short = map[string]int64{}
-	for _, s := range reply.Short {
-		short[s.Size] = s.Units
-	}
-	return reply.Changed, short, err
+	return reply.Changed, reply.Short, err
 }
 
 // Admit ends the rebuild: the partition is served in the given epoch, which

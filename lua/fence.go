@@ -106,20 +106,20 @@ type LevelArgs struct {
 	DropKey, Events string
 	Drop, Floor     int64
 	Force           bool // write also where units are short
-	Held            []LevelSize
+	Sizes           []LevelSize
 }
 
-// LevelSize is a size and a number of units.
+// LevelSize is what was counted of one size. Sold is -1 where that was not.
 type LevelSize struct {
-	Size  string
-	Units int64
+	Size       string
+	Held, Sold int64
 }
 
 // LevelReply says whether a counter was wrong, and by how many units holds and
 // sales exceed the stock of a size.
 type LevelReply struct {
 	Changed bool
-	Short   []LevelSize
+	Short   map[string]int64 // by size
 }
 
 // Level runs level.lua.
@@ -128,10 +128,10 @@ func Level(ctx context.Context, c redis.Scripter, a LevelArgs) (LevelReply, erro
 	if a.Force {
 		force = 1
 	}
-	argv := make([]any, 0, 5+2*len(a.Held))
+	argv := make([]any, 0, 5+3*len(a.Sizes))
 	argv = append(argv, a.Token, a.Drop, a.Events, a.Floor, force)
-	for _, h := range a.Held {
-		argv = append(argv, h.Size, h.Units)
+	for _, s := range a.Sizes {
+		argv = append(argv, s.Size, s.Held, s.Sold)
 	}
 	res, err := level.Run(ctx, c, []string{a.Meta, a.DropKey}, argv...).Slice()
 	if err != nil || len(res) == 0 {
@@ -141,13 +141,13 @@ func Level(ctx context.Context, c redis.Scripter, a LevelArgs) (LevelReply, erro
 	if !ok || len(res)%2 != 1 {
 		return LevelReply{}, fmt.Errorf("level.lua: reply %v", res)
 	}
-	reply := LevelReply{Changed: changed == 1}
+	reply := LevelReply{Changed: changed == 1, Short: map[string]int64{}}
 	for i := 1; i < len(res); i += 2 {
 		units, size, err := codeAndText("level.lua", res[i], res[i+1])
 		if err != nil {
 			return LevelReply{}, err
 		}
-		reply.Short = append(reply.Short, LevelSize{Size: size, Units: units})
+		reply.Short[size] = units
 	}
 	return reply, nil
 }

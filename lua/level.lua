@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Sets a drop right at the end of a rebuild: held is the number of holds that
--- there are, available what is neither held nor sold; sequence numbers and
+-- there are, sold that of the receipts where they were counted, available
+-- what is neither; sequence numbers and
 -- versions begin above all that may have been told before. Then tells everybody.
 --
 -- KEYS[1] meta hash of the partition
@@ -10,7 +11,7 @@
 -- ARGV[3] events channel
 -- ARGV[4] least value of the newest sequence number; 0: as it is
 -- ARGV[5] 1 to write even where units are short: more is sold than there is
--- ARGV[6…] for each size: name, its holds
+-- ARGV[6…] for each size: name, its holds, its receipts (-1: sold is as it is)
 --
 -- Returns {changed, short, size, short, size, …}: 1 if a counter was wrong, and for
 -- each size with more holds and sales than units how many too many. Then nothing is
@@ -32,18 +33,20 @@ if not d[1] then return {} end
 local version, seq = tonumber(d[1]), math.max(tonumber(d[2]), floor)
 
 local changes, event, reply = { 'seq', seq }, {}, { 0 }
-for i = FIRST, #ARGV, 2 do
-  local size, held = ARGV[i], tonumber(ARGV[i + 1])
+for i = FIRST, #ARGV, 3 do
+  local size, held, sold = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local c = redis.call('HMGET', drop, 't:' .. size, 'a:' .. size, 'h:' .. size, 's:' .. size)
-  local available = tonumber(c[1]) - held - tonumber(c[4])
+  if sold < 0 then sold = tonumber(c[4]) end
+  local available = tonumber(c[1]) - held - sold
   if available < 0 then
     reply[#reply + 1] = -available
     reply[#reply + 1] = size
   end
-  if tonumber(c[2]) ~= available or tonumber(c[3]) ~= held then reply[1] = 1 end
+  if tonumber(c[2]) ~= available or tonumber(c[3]) ~= held or tonumber(c[4]) ~= sold then reply[1] = 1 end
   local n = #changes
   changes[n + 1], changes[n + 2], changes[n + 3], changes[n + 4] = 'a:' .. size, available, 'h:' .. size, held
-  event[size] = { available, held, tonumber(c[4]) }
+  changes[n + 5], changes[n + 6] = 's:' .. size, sold
+  event[size] = { available, held, sold }
 end
 if (#reply > 1 and not force) or (reply[1] == 0 and seq == tonumber(d[2])) then return reply end
 

@@ -20,14 +20,20 @@ const staleEpoch = "HF001"
 type Epochs struct {
 	Epoch    int64 // raised last
 	Admitted int64 // served last, as far as is known
+	// Orphaned says that the epoch was raised longer ago than any rebuild takes
+	// and is not served: the rebuild has died.
+	Orphaned bool
 }
+
+// orphaned is the SQL for Epochs.Orphaned.
+const orphaned = `admitted < epoch AND now() - raised_at > interval '30 seconds'`
 
 // Epochs gives the epochs of a partition; zeros for one that never had any.
 func (s *Store) Epochs(ctx context.Context, partition int) (Epochs, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	var e Epochs
-	err := s.pool.QueryRow(ctx, `SELECT epoch, admitted FROM epochs WHERE partition = $1`, partition).Scan(&e.Epoch, &e.Admitted)
+	err := s.pool.QueryRow(ctx, `SELECT epoch, admitted, `+orphaned+` FROM epochs WHERE partition = $1`, partition).Scan(&e.Epoch, &e.Admitted, &e.Orphaned)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return e, nil
 	}
@@ -38,14 +44,14 @@ func (s *Store) Epochs(ctx context.Context, partition int) (Epochs, error) {
 func (s *Store) allEpochs(ctx context.Context) (map[int]Epochs, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, `SELECT partition, epoch, admitted FROM epochs`)
+	rows, err := s.pool.Query(ctx, `SELECT partition, epoch, admitted, `+orphaned+` FROM epochs`)
 	if err != nil {
 		return nil, wrap("read epochs", err)
 	}
 	all := map[int]Epochs{}
 	var p int
 	var e Epochs
-	_, err = pgx.ForEachRow(rows, []any{&p, &e.Epoch, &e.Admitted}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&p, &e.Epoch, &e.Admitted, &e.Orphaned}, func() error {
 		all[p] = e
 		return nil
 	})
@@ -60,7 +66,7 @@ func (s *Store) raiseEpoch(ctx context.Context, partition int, from, to int64) e
 	defer cancel()
 	tag, err := s.pool.Exec(ctx, `
 		INSERT INTO epochs AS e (partition, epoch) VALUES ($1, $3)
-		ON CONFLICT (partition) DO UPDATE SET epoch = $3 WHERE e.epoch = $2`, partition, from, to)
+		ON CONFLICT (partition) DO UPDATE SET epoch = $3, raised_at = now() WHERE e.epoch = $2`, partition, from, to)
 	if err == nil && tag.RowsAffected() == 0 {
 		err = ErrStaleEpoch
 	}

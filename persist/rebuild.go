@@ -139,9 +139,8 @@ const (
 
 // dropState is what a rebuild knows of one drop.
 type dropState struct {
-	drop  Drop
-	floor int64            // of the sequence numbers; 0: as they are
-	held  map[string]int64 // by pool
+	drop    Drop
+	counted engine.Counted
 }
 
 func (d *dropState) pool(size string) string {
@@ -160,9 +159,9 @@ func (w *rebuilding) run(ctx context.Context) error {
 		if w.only != 0 && d.ID != w.only {
 			continue
 		}
-		state := &dropState{drop: d, held: map[string]int64{}}
+		state := &dropState{drop: d, counted: engine.Counted{Held: map[string]int64{}}}
 		for _, s := range d.Sizes {
-			state.held[s.Size] = 0
+			state.counted.Held[s.Size] = 0
 		}
 		err := w.bring(ctx, state)
 		if errors.Is(err, engine.ErrInvalid) {
@@ -220,8 +219,13 @@ func (w *rebuilding) bring(ctx context.Context, d *dropState) error {
 		}
 		margin = idMargin
 	}
+	if stock == nil {
+		if err := w.countSales(ctx, d); err != nil {
+			return err
+		}
+	}
 	if !d.drop.Opened.IsZero() || stock != nil { // else it never had a hold
-		if d.floor, err = w.r.cfg.Store.raiseSeqFloor(ctx, d.drop.ID, seen, d.drop.TotalStock+margin); err != nil {
+		if d.counted.Floor, err = w.r.cfg.Store.raiseSeqFloor(ctx, d.drop.ID, seen, d.drop.TotalStock+margin); err != nil {
 			return err
 		}
 	}
@@ -266,6 +270,17 @@ func (w *rebuilding) restore(ctx context.Context, drop int64) error {
 	})
 }
 
+// countSales counts the receipts of a drop that Redis lacked: some may have
+// been there, where a foreign hand took the drop's counters alone.
+func (w *rebuilding) countSales(ctx context.Context, d *dropState) error {
+	sales, err := w.claim.Sales(ctx, d.drop.ID)
+	d.counted.Sold = map[string]int64{}
+	for size, n := range sales {
+		d.counted.Sold[d.pool(size)] += n
+	}
+	return err
+}
+
 // countHolds counts the holds one by one, and ends those that Postgres knows
 // to be over.
 func (w *rebuilding) countHolds(ctx context.Context, drops map[int64]*dropState) error {
@@ -293,7 +308,7 @@ func (w *rebuilding) countHolds(ctx context.Context, drops map[int64]*dropState)
 			if d == nil {
 				continue // a drop that Postgres does not have
 			}
-			d.held[d.pool(h.Size)]++
+			d.counted.Held[d.pool(h.Size)]++
 			if known[h.ID] {
 				over = append(over, h)
 			}
@@ -323,7 +338,7 @@ func (w *rebuilding) revoke(ctx context.Context, drops map[int64]*dropState, hol
 		}
 		for _, r := range ended { // others had no key any more, and lapse
 			d := drops[drop]
-			d.held[d.pool(r.Size)]--
+			d.counted.Held[d.pool(r.Size)]--
 			w.done.Revoked++
 		}
 		holds = holds[n:]
@@ -334,7 +349,7 @@ func (w *rebuilding) revoke(ctx context.Context, drops map[int64]*dropState, hol
 // level sets the counters right. Where more is held and sold than there is,
 // the newest holds have to go: their units were sold to others on a Redis that is lost.
 func (w *rebuilding) level(ctx context.Context, d *dropState) error {
-	changed, short, err := w.claim.Level(ctx, d.drop.ID, d.floor, d.held, false)
+	changed, short, err := w.claim.Level(ctx, d.drop.ID, d.counted)
 	if err != nil {
 		return err
 	}
@@ -372,7 +387,8 @@ func (w *rebuilding) level(ctx context.Context, d *dropState) error {
 			return err
 		}
 	}
-	if _, short, err = w.claim.Level(ctx, d.drop.ID, d.floor, d.held, true); err != nil {
+	d.counted.Force = true
+	if _, short, err = w.claim.Level(ctx, d.drop.ID, d.counted); err != nil {
 		return err
 	}
 	for size, units := range short {

@@ -60,20 +60,24 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 		return nil, err
 	}
 	return &Reconciler{cfg: cfg, metrics: metrics, outage: &outage{
-		of: "redis or postgres", log: cfg.Log,
-		says: "partitions of Redis are fenced and cannot be compared with Postgres; no calls are served there until they are",
+		of: "redis or postgres", log: cfg.Log, who: "the reconciler",
+		says: "partitions of Redis that have changed are fenced until they are compared with Postgres",
 	}}, nil
 }
 
-// Run keeps the partitions in step until ctx ends.
+// Run keeps the partitions in step until ctx ends. What this instance has
+// acknowledged and not looked for by then is looked for at last, within a second.
 func (r *Reconciler) Run(ctx context.Context) {
 	tick := time.NewTicker(r.cfg.Every)
 	defer tick.Stop()
+	defer r.lookAtLast(ctx)
 	for {
 		switch err := r.pass(ctx); {
 		case ctx.Err() != nil:
 			return
-		case err != nil:
+		case errors.Is(err, engine.ErrBusy), errors.Is(err, engine.ErrFenced), errors.Is(err, ErrStaleEpoch):
+			// Somebody else is at it, or Redis has changed once more: again soon.
+		case err != nil && len(r.cfg.Engine.Fenced()) > 0: // else nothing waits for it
 			r.outage.began(err)
 		default:
 			r.outage.over()
@@ -83,6 +87,25 @@ func (r *Reconciler) Run(ctx context.Context) {
 			return
 		case <-r.cfg.Engine.EpochNews():
 		case <-tick.C:
+		}
+	}
+}
+
+// lookAtLast looks for lost work once more: only this instance remembers what
+// it has acknowledged.
+func (r *Reconciler) lookAtLast(ended context.Context) {
+	const patience = time.Second
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), patience)
+	defer cancel()
+	for p := range r.cfg.Engine.Partitions() {
+		if _, err := r.cfg.Engine.Refresh(ctx, p); err != nil {
+			break // Redis is away
+		}
+	}
+	for _, p := range r.cfg.Engine.TakeChanged() {
+		if err := r.lookForLost(ctx, p); err != nil {
+			r.cfg.Log.Error("acknowledged work could not be looked for at the end; if Redis lost any, nobody knows of it",
+				"partition", p, "err", err)
 		}
 	}
 }
@@ -148,14 +171,15 @@ func (r *Reconciler) pass(ctx context.Context) error {
 }
 
 // look rebuilds a partition that is fenced, or whose writers are: a rebuild
-// that raised the epoch and died with its Redis has left them without one.
+// that raised the epoch and died with its Redis has left them without one. It
+// waits until no rebuild can be under way elsewhere, which would be served too.
 func (r *Reconciler) look(ctx context.Context, p int, raised Epochs) error {
 	admitted, err := r.cfg.Engine.Refresh(ctx, p)
 	if err != nil {
 		return err
 	}
 	epoch := r.cfg.Engine.Epoch(p)
-	orphaned := admitted && epoch < raised.Epoch && epoch >= raised.Admitted
+	orphaned := admitted && raised.Orphaned && epoch < raised.Epoch && epoch >= raised.Admitted
 	if admitted && !orphaned {
 		return nil
 	}

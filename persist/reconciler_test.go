@@ -3,7 +3,6 @@ package persist_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -385,6 +384,41 @@ func TestWriterOfAnEpochBefore(t *testing.T) {
 	})
 }
 
+// A rebuild has raised the epoch and reads what was sold: a commit in between
+// would be sold once more. The rebuild dies, and another one lets the writers go on.
+func TestWriterOfAnEpochRaised(t *testing.T) {
+	s := newShop(t)
+	user := s.user()
+	d := s.sells(0, engine.SizeStock{Stock: 2})
+	_, err := s.sql.Exec(t.Context(), `UPDATE epochs SET epoch = epoch + 1`)
+	must(t, err)
+	s.buy(d.ID, user, "")
+	w, err := persist.NewWriter(persist.WriterConfig{
+		Ledger: s.engine.Ledger(s.redis, "w"), Store: s.store, Block: 20 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
+	})
+	must(t, err)
+	w.Start()
+	t.Cleanup(func() { must(t, w.Stop(context.Background())) })
+	s.eventually("the writer to have it in hand", func() bool {
+		p, err := s.redis.XPending(t.Context(), s.stream(d.ID, "ledger"), "persist").Result()
+		return err == nil && p.Count == 1
+	})
+	for until := time.Now().Add(500 * time.Millisecond); time.Now().Before(until); {
+		if n := s.count(`SELECT count(*) FROM purchases`); n != 0 {
+			t.Fatal("a commit in an epoch that is over")
+		}
+	}
+	must(t, s.recon.Settle(t.Context())) // the rebuild may be under way
+	if n := s.count(`SELECT count(*) FROM purchases`); n != 0 {
+		t.Fatal("a commit in an epoch that is over")
+	}
+	_, err = s.sql.Exec(t.Context(), `UPDATE epochs SET raised_at = raised_at - interval '1 minute'`)
+	must(t, err)
+	must(t, s.recon.Settle(t.Context()))
+	s.drain(w)
+	s.counted(d.ID, "", 1)
+}
+
 // Done is for the server that has the entries, whatever their ids.
 func TestDoneOfAnEpochBefore(t *testing.T) {
 	s := newShop(t)
@@ -431,7 +465,7 @@ func TestRebuildTakenOver(t *testing.T) {
 	if err := claim.Admit(t.Context(), 1000); !errors.Is(err, engine.ErrFenced) {
 		t.Errorf("the first one admits: %v", err)
 	}
-	if _, _, err := claim.Level(t.Context(), d.ID, 0, map[string]int64{"": 3}, true); !errors.Is(err, engine.ErrFenced) {
+	if _, _, err := claim.Level(t.Context(), d.ID, engine.Counted{Held: map[string]int64{"": 3}, Force: true}); !errors.Is(err, engine.ErrFenced) {
 		t.Errorf("the first one counts: %v", err)
 	}
 	s.hold(d.ID, 1, "")
@@ -444,6 +478,15 @@ func TestRebuildLosesItsClaim(t *testing.T) {
 	d := s.sells(0, engine.SizeStock{Stock: 5})
 	claim, err := s.engine.BeginRebuild(t.Context(), s.engine.Partition(d.ID))
 	must(t, err)
+	meta := s.stream(d.ID, "meta")
+	must(t, s.redis.HSet(t.Context(), meta, "claim", "another's").Err())
+	if _, _, err := claim.Level(t.Context(), d.ID, engine.Counted{Held: map[string]int64{"": 3}}); !errors.Is(err, engine.ErrFenced) {
+		t.Errorf("counts with another's claim: %v", err)
+	}
+	if _, _, err := claim.Restore(t.Context(), d.ID, nil); !errors.Is(err, engine.ErrFenced) {
+		t.Errorf("restores with another's claim: %v", err)
+	}
+	s.wants(d.ID, 5, 0, 0)
 	s.lose()
 	if err := claim.Open(t.Context(), d.Terms(1)); !errors.Is(err, engine.ErrFenced) {
 		t.Errorf("open without the claim: %v", err)
@@ -452,7 +495,7 @@ func TestRebuildLosesItsClaim(t *testing.T) {
 		if _, _, err := claim.Restore(t.Context(), d.ID, nil); !errors.Is(err, engine.ErrFenced) {
 			t.Fatalf("restore without the claim: %v", err)
 		}
-		if n := s.redis.Exists(t.Context(), fmt.Sprintf("%s:{%d}:meta", s.Prefix, s.engine.Partition(d.ID))).Val(); n != 0 {
+		if n := s.redis.Exists(t.Context(), s.stream(d.ID, "meta")).Val(); n != 0 {
 			t.Fatal("the claim was made anew")
 		}
 		return nil

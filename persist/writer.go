@@ -93,8 +93,6 @@ type Writer struct {
 	running  sync.WaitGroup
 }
 
-const writerWaits = "the writer can not reach a server, and tries until it is back; purchases wait in the ledger"
-
 // NewWriter makes a Writer that is not running yet.
 func NewWriter(cfg WriterConfig) (*Writer, error) {
 	if err := cfg.defaults(); err != nil {
@@ -108,8 +106,8 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	return &Writer{
 		cfg:      cfg,
 		metrics:  metrics,
-		postgres: &outage{of: "postgres", log: cfg.Log, says: writerWaits},
-		redis:    &outage{of: "redis", log: cfg.Log, says: writerWaits},
+		postgres: &outage{of: "postgres", log: cfg.Log, who: "the writer", says: "purchases wait in the ledger"},
+		redis:    &outage{of: "redis", log: cfg.Log, who: "the writer", says: "purchases wait in the ledger"},
 		slots:    make(chan struct{}, cfg.Parallel),
 		stopping: make(chan struct{}),
 		ctx:      ctx,

@@ -60,7 +60,8 @@ func (w *Writer) attempt(server *outage, do func(context.Context) error) error {
 type outage struct {
 	of   string
 	log  *slog.Logger
-	says string
+	who  string // can not reach it
+	says string // what that means
 
 	mu    sync.Mutex
 	since time.Time // zero: the server answers
@@ -71,7 +72,7 @@ func (o *outage) began(err error) {
 	defer o.mu.Unlock()
 	if o.since.IsZero() {
 		o.since = time.Now()
-		o.log.Error(o.says, "server", o.of, "error", err)
+		o.log.Error(o.who+" can not reach a server, and tries until it is back; "+o.says, "server", o.of, "error", err)
 	}
 }
 
@@ -79,7 +80,7 @@ func (o *outage) over() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.since.IsZero() {
-		o.log.Info("it works again", "server", o.of, "after", time.Since(o.since).Round(time.Millisecond))
+		o.log.Info(o.who+" reaches the server again", "server", o.of, "after", time.Since(o.since).Round(time.Millisecond))
 		o.since = time.Time{}
 	}
 }

@@ -6,7 +6,8 @@
 CREATE TABLE epochs (
     partition integer PRIMARY KEY,
     epoch     bigint NOT NULL,
-    admitted  bigint NOT NULL DEFAULT 0
+    admitted  bigint NOT NULL DEFAULT 0,
+    raised_at timestamptz NOT NULL DEFAULT now()
 );
 
 -- Fails unless the partition is in the epoch. The lock makes a change of the

@@ -51,6 +51,26 @@ func (f *primaryPaused) heal(w *world) error {
 	return nil
 }
 
+// primaryCutOff has Sentinels and replicas lose the primary, while the
+// instances' connections to it go on: until it misses its replicas, it sells
+// beside the one that is put in its place.
+type primaryCutOff struct{ old *harness.Node }
+
+func (*primaryCutOff) String() string { return "primary cut off, with clients on both sides" }
+
+func (f *primaryCutOff) inject(w *world) error {
+	f.old = w.sentinel.Primary()
+	f.old.CutOff()
+	return nil
+}
+
+func (f *primaryCutOff) heal(w *world) error {
+	w.sentinel.AwaitFailover(f.old, failoverBound)
+	f.old.Rejoin()
+	w.sentinel.AwaitReplicas()
+	return nil
+}
+
 // failover has the Sentinels exchange the primary, which lives on.
 func failover() fault {
 	return act{"fail-over", always(func(w *world) {
@@ -170,6 +190,8 @@ func topologyKinds() []faultKind {
 			make: func(*world, *rand.Rand) fault { return &primaryKilled{} }},
 		{name: "primary paused", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(500, 3000), stopsSweep: true, losesData: true,
 			make: func(*world, *rand.Rand) fault { return &primaryPaused{} }},
+		{name: "primary cut off", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(1500, 3500), stopsSweep: true, losesData: true,
+			make: func(*world, *rand.Rand) fault { return &primaryCutOff{} }},
 		{name: "fail-over", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(100, 1000), stopsSweep: true, losesData: true, make: of(failover)},
 		{name: "master killed", on: []topology{cluster}, hits: hitsRedis, lasts: brief(500, 2000), stopsSweep: true, losesData: true,
 			make: func(_ *world, rng *rand.Rand) fault { return &masterKilled{partition: partition(rng)} }},

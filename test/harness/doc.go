@@ -14,5 +14,6 @@
 //	}
 //
 // Tests that stop or kill a server take private ones from [Own]; tests of what
-// a broken connection does put a [Proxy] before a server.
+// a broken connection does put a [Proxy] before a server. [OwnSentinel] and
+// [OwnCluster] start several Redis servers that replace one another.
 package harness

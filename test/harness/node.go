@@ -94,11 +94,37 @@ func newNode(tb testing.TB, cfg nodeConfig, dir string) (*Node, error) {
 		return nil, err
 	}
 	n.client = redis.NewClient(&redis.Options{
-		Addr: n.addr, Protocol: 2, PoolSize: 8, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
+		Addr: n.addr, Username: "default", Password: cutOffPassword, Protocol: 2, PoolSize: 8, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
 		DialTimeout: nodeTimeout, ReadTimeout: nodeTimeout, WriteTimeout: nodeTimeout,
 	})
 	return n, nil
 }
+
+// cutOffPassword is what a node asks for that is cut off. The harness's own
+// connections always give it; a node that asks for none takes any.
+const cutOffPassword = "cut-off"
+
+// CutOff has the other servers lose the node, for good until Rejoin: it asks
+// newcomers for a password that they do not know, and closes what replicas and
+// Sentinels have open. Clients that are connected stay, and find it alive: the
+// network is divided, with clients on both sides.
+func (n *Node) CutOff() {
+	n.tb.Helper()
+	n.must("config", "set", "requirepass", cutOffPassword)
+	n.must("client", "kill", "type", "replica")
+	ctx, cancel := context.WithTimeout(context.Background(), nodeTimeout)
+	defer cancel()
+	list, err := n.client.ClientList(ctx).Result()
+	n.check(err)
+	for line := range strings.Lines(list) {
+		if id, rest, _ := strings.Cut(strings.TrimPrefix(line, "id="), " "); strings.Contains(rest, " name=sentinel-") {
+			n.must("client", "kill", "id", id)
+		}
+	}
+}
+
+// Rejoin lets the other servers reach the node again.
+func (n *Node) Rejoin() { n.tb.Helper(); n.must("config", "set", "requirepass", "") }
 
 // nodeTimeout bounds each call of the harness's own to a node.
 const nodeTimeout = 2 * time.Second

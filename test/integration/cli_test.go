@@ -128,7 +128,7 @@ func TestHelpAndVersion(t *testing.T) {
 	if status != 0 || !strings.HasPrefix(printed, "holdfast ") || len(strings.Fields(printed)) != 2 {
 		t.Errorf("version ended with %d: %q", status, printed)
 	}
-	commands := []string{"dev", "serve", "migrate", "seed", "audit", "version"}
+	commands := []string{"dev", "serve", "migrate", "seed", "audit", "rebuild", "holds", "release", "version"}
 	printed, status = run(t, nil, "--help")
 	if status != 0 {
 		t.Errorf("--help ended with %d", status)
@@ -140,6 +140,9 @@ func TestHelpAndVersion(t *testing.T) {
 		"migrate": {"--database-url", "any number of processes"},
 		"seed":    {"--users", "three sample drops"},
 		"audit":   {"--redis-url", "--database-url", "Exit status"},
+		"rebuild": {"--drop", "safe direction"},
+		"holds":   {"--overdue", "--json"},
+		"release": {"--overdue", "Cancels live holds"},
 		"version": {"Print the version"},
 	}
 	for _, c := range commands {
@@ -154,7 +157,7 @@ func TestHelpAndVersion(t *testing.T) {
 			t.Errorf("%q ended with %d:\n%s", wrong, status, printed)
 		}
 	}
-	for _, c := range []string{"serve", "migrate", "seed", "audit"} {
+	for _, c := range []string{"serve", "migrate", "seed", "audit", "rebuild", "holds", "release"} {
 		printed, status := run(t, nil, c)
 		if status != 1 {
 			t.Errorf("%s without a database ended with %d", c, status)
