@@ -56,7 +56,7 @@ type buyer struct {
 func (m *market) run(seed uint64, n int, stop <-chan struct{}) {
 	var running sync.WaitGroup
 	for i := range n {
-		b := &buyer{m: m, rng: rand.New(rand.NewPCG(seed, uint64(i)+1)), id: i} //nolint:gosec // a schedule that can be repeated
+		b := &buyer{m: m, rng: rand.New(rand.NewPCG(seed, uint64(i)+1)), id: i}
 		// Two of each buyer's own people and one that all share: limits are
 		// met both by one client and by several.
 		b.users = []int64{m.users[2*i%len(m.users)], m.users[(2*i+1)%len(m.users)], m.users[len(m.users)-1]}
@@ -119,7 +119,7 @@ func (b *buyer) reserveOne() {
 		if result != unknown || try >= 4 || b.rng.IntN(4) == 0 {
 			return
 		}
-		time.Sleep(time.Duration(b.rng.Int64N(int64(pace)))) //nolint:forbidigo // a buyer's pause
+		time.Sleep(time.Duration(b.rng.Int64N(int64(pace))))
 	}
 }
 
@@ -306,7 +306,7 @@ func (m *market) read(client int, rng *rand.Rand, d sale) {
 
 // clear repeats most of what has no known outcome yet, once all is well again.
 func (m *market) clear(seed uint64) {
-	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a schedule that can be repeated
+	rng := rand.New(rand.NewPCG(seed, 0))
 	m.mu.Lock()
 	open := m.open
 	m.mu.Unlock()

@@ -47,7 +47,6 @@ type verdict struct {
 	result porcupine.CheckResult
 	part   part // the one that is illegal, or the first undecided
 	steps  []porcupine.Operation
-	hinted bool // decided with the stores' help
 }
 
 // The bounds of one check. A history that needs longer is undecided, which is

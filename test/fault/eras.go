@@ -34,7 +34,7 @@ import (
 
 // before is what had been called until a moment.
 func before(ops []op, at int64) []op {
-	var out []op
+	out := make([]op, 0, len(ops))
 	for _, o := range ops {
 		switch {
 		case o.Call >= at:

@@ -46,7 +46,7 @@ func (w *world) appendOnly() (string, error) {
 	}
 	dir := filepath.Join(at[0], at[1])
 	if _, err := os.Stat(dir); err != nil {
-		return "", fmt.Errorf("Redis's files are not on this machine: %w", err)
+		return "", fmt.Errorf("the files of Redis are not on this machine: %w", err)
 	}
 	return dir, nil
 }
@@ -66,7 +66,7 @@ func (powerLost) inject(w *world) error {
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.incr.aof"))
 	if err != nil || len(files) == 0 {
-		return errors.Join(err, errors.New("Redis has no append-only file"))
+		return errors.Join(err, errors.New("there is no append-only file"))
 	}
 	file := files[len(files)-1]
 	info, err := os.Stat(file)

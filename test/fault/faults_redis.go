@@ -3,14 +3,11 @@ package fault
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/holdfast/holdfast/test/harness"
 )
 
 // act is a fault that is told in two steps.
@@ -103,8 +100,9 @@ func (w *world) masters() (all []*redis.Client) {
 }
 
 func (w *world) everywhere(ctx context.Context, args ...any) error {
-	var errs []error
-	for _, c := range w.masters() {
+	masters := w.masters()
+	errs := make([]error, 0, len(masters))
+	for _, c := range masters {
 		errs = append(errs, c.Do(ctx, args...).Err())
 	}
 	return errors.Join(errs...)
@@ -182,17 +180,4 @@ func memoryFull() fault {
 		}
 	}
 	return act{"memory full", set(func(used int64) int64 { return used + 4096 }), set(func(int64) int64 { return 0 })}
-}
-
-// waitForRedis waits until a straight call gets an answer.
-func (w *world) waitForRedis() error {
-	harness.Eventually(w.t, 20*time.Second, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := w.redis.Ping(ctx).Err(); err != nil {
-			return fmt.Errorf("redis: %w", err)
-		}
-		return nil
-	})
-	return nil
 }

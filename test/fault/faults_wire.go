@@ -26,7 +26,7 @@ func (f badWires) String() string {
 }
 
 func (f badWires) inject(*world) error {
-	var errs []error
+	errs := make([]error, 0, len(f.wires)*len(f.toxics))
 	for _, w := range f.wires {
 		for _, t := range f.toxics {
 			errs = append(errs, w.add(t))
@@ -36,7 +36,7 @@ func (f badWires) inject(*world) error {
 }
 
 func (f badWires) heal(*world) error {
-	var errs []error
+	errs := make([]error, 0, len(f.wires)*len(f.toxics))
 	for _, w := range f.wires {
 		for _, t := range f.toxics {
 			errs = append(errs, w.remove(t.Name))

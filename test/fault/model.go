@@ -195,11 +195,11 @@ func (m terms) porcupine() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return m.initial() },
 		Step: func(state, input, _ any) (bool, any) {
-			ok, next := m.step(state.(string), input.(step)) //nolint:forcetypeassert // nothing else is put in
+			ok, next := m.step(state.(string), input.(step))
 			return ok, next
 		},
-		DescribeOperation: func(input, _ any) string { return input.(step).String() },   //nolint:forcetypeassert // see above
-		DescribeState:     func(state any) string { return m.describe(state.(string)) }, //nolint:forcetypeassert // see above
+		DescribeOperation: func(input, _ any) string { return input.(step).String() },
+		DescribeState:     func(state any) string { return m.describe(state.(string)) },
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -42,7 +43,7 @@ const healBound = 45 * time.Second
 // round opens fresh drops, lets buyers and faults at them, and checks.
 func (w *world) round(s roundSetup) outcome {
 	w.t.Helper()
-	rng := rand.New(rand.NewPCG(s.seed, 1<<32)) //nolint:gosec // a schedule that can be repeated
+	rng := rand.New(rand.NewPCG(s.seed, 1<<32))
 	m := &market{w: w, caller: newCaller(), users: w.users, history: &history{}, named: fmt.Sprintf("s%d", s.seed)}
 	defer m.caller.http.CloseIdleConnections()
 	for range 3 + rng.IntN(2) {
@@ -204,22 +205,21 @@ func (w *world) lapsed(drops []sale, within time.Duration) {
 func (w *world) picture(s roundSetup, d sale, v verdict) string {
 	w.t.Helper()
 	small := shrink(v.part.terms, v.steps)
-	story := fmt.Sprintf("seed %d, drop %d (sizes %q, stock %v, limit %d, hold %v), schedule %v: the history is not linearizable; the smallest that is not:",
+	var story strings.Builder
+	fmt.Fprintf(&story, "seed %d, drop %d (sizes %q, stock %v, limit %d, hold %v), schedule %v: the history is not linearizable; the smallest that is not:",
 		s.seed, d.ID, d.Sizes, d.Totals, d.Limit, d.Hold, s.plan)
 	slices.SortStableFunc(small, func(a, b porcupine.Operation) int { return int(min(1, max(-1, a.Call-b.Call))) })
 	for _, o := range small {
 		st := stepOf(o)
-		shown := st.origin
-		shown.Call, shown.Return = o.Call, o.Return
-		story += fmt.Sprintf("\n  %s…%s client %d %v", clock(o.Call), clock(o.Return), o.ClientId, st)
+		fmt.Fprintf(&story, "\n  %s…%s client %d %v", clock(o.Call), clock(o.Return), o.ClientId, st)
 	}
 	m := v.part.terms.porcupine()
 	_, info := porcupine.CheckOperationsVerbose(m, small, openTimeout)
 	path := fmt.Sprintf("%s/seed-%d-drop-%d.html", s.artwork, s.seed, d.ID)
 	if err := porcupine.VisualizePath(m, info, path); err != nil {
-		return story + "\n  no picture: " + err.Error()
+		return story.String() + "\n  no picture: " + err.Error()
 	}
-	return story + "\n  picture: " + path
+	return story.String() + "\n  picture: " + path
 }
 
 // kept is a history with all that its check needs.

@@ -3,7 +3,6 @@ package fault
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/holdfast/holdfast/test/harness"
@@ -45,11 +44,6 @@ func (p plan) quietSweep() bool {
 		}
 	}
 	return true
-}
-
-// losesData tells whether Redis may forget what it acknowledged.
-func (p plan) losesData() bool {
-	return slices.ContainsFunc(p, func(f planned) bool { return f.losesData })
 }
 
 // ran is what happened when.

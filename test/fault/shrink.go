@@ -55,7 +55,7 @@ func shrink(m terms, steps []porcupine.Operation) []porcupine.Operation {
 	return steps
 }
 
-func stepOf(o porcupine.Operation) step { return o.Input.(step) } //nolint:forcetypeassert // nothing else is put in
+func stepOf(o porcupine.Operation) step { return o.Input.(step) }
 
 // prefix is what was called first: n operations, of which those that had not
 // returned by the last call have no known outcome.

@@ -88,7 +88,7 @@ func (c *tally) summary() string {
 	}
 	fmt.Fprintln(&b, "| Campaign | |\n|---|---|")
 	row("Hours", "%.2f", time.Since(c.began).Hours())
-	var rounds []string
+	rounds := make([]string, 0, len(c.worlds))
 	for _, of := range slices.Sorted(maps.Keys(c.worlds)) {
 		rounds = append(rounds, fmt.Sprintf("%d on %s", c.worlds[of], of))
 	}
