@@ -107,7 +107,7 @@ func TestNearlyFullMemory(t *testing.T) {
 				}
 			}
 			if !errors.Is(err, want) {
-				return fmt.Errorf("reserve: %v", err)
+				return fmt.Errorf("reserve: %w, want %w", err, want)
 			}
 			return nil
 		})

@@ -10,7 +10,7 @@ import (
 	"github.com/holdfast/holdfast/engine"
 )
 
-// ErrStaleEpoch: the partition is in another epoch; nothing was written.
+// ErrStaleEpoch says that the partition is in another epoch; nothing was written.
 var ErrStaleEpoch = errors.New("partition is in another epoch")
 
 // staleEpoch is the SQLSTATE that require_epoch raises.

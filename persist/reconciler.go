@@ -14,7 +14,7 @@ import (
 	"github.com/holdfast/holdfast/engine"
 )
 
-// ErrSuperseded: this Redis has been replaced by another that is served now.
+// ErrSuperseded says that another Redis is served in place of this one.
 var ErrSuperseded = errors.New(`this Redis has been replaced by another one; if that one is gone for good, run "holdfast rebuild"`)
 
 // ReconcilerConfig configures a Reconciler.
@@ -60,8 +60,8 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 		return nil, err
 	}
 	return &Reconciler{cfg: cfg, metrics: metrics, outage: &outage{
-		of: "redis or postgres", log: cfg.Log, who: "the reconciler",
-		says: "partitions of Redis that have changed are fenced until they are compared with Postgres",
+		of: "redis or postgres", log: cfg.Log, who: "reconciler",
+		means: "partitions of Redis that have changed are fenced until they are compared with Postgres",
 	}}, nil
 }
 

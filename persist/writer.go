@@ -106,8 +106,8 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	return &Writer{
 		cfg:      cfg,
 		metrics:  metrics,
-		postgres: &outage{of: "postgres", log: cfg.Log, who: "the writer", says: "purchases wait in the ledger"},
-		redis:    &outage{of: "redis", log: cfg.Log, who: "the writer", says: "purchases wait in the ledger"},
+		postgres: &outage{of: "postgres", log: cfg.Log, who: "writer", means: "purchases wait in the ledger"},
+		redis:    &outage{of: "redis", log: cfg.Log, who: "writer", means: "purchases wait in the ledger"},
 		slots:    make(chan struct{}, cfg.Parallel),
 		stopping: make(chan struct{}),
 		ctx:      ctx,

@@ -58,10 +58,10 @@ func (w *Writer) attempt(server *outage, do func(context.Context) error) error {
 // outage tells the log once when a server goes away and once when it is back,
 // however many goroutines notice.
 type outage struct {
-	of   string
-	log  *slog.Logger
-	who  string // can not reach it
-	says string // what that means
+	of    string
+	log   *slog.Logger
+	who   string // can not reach it
+	means string
 
 	mu    sync.Mutex
 	since time.Time // zero: the server answers
@@ -72,7 +72,7 @@ func (o *outage) began(err error) {
 	defer o.mu.Unlock()
 	if o.since.IsZero() {
 		o.since = time.Now()
-		o.log.Error(o.who+" can not reach a server, and tries until it is back; "+o.says, "server", o.of, "error", err)
+		o.log.Error("a server can not be reached; trying until it is back", "server", o.of, "who", o.who, "means", o.means, "error", err)
 	}
 }
 
@@ -80,7 +80,7 @@ func (o *outage) over() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.since.IsZero() {
-		o.log.Info(o.who+" reaches the server again", "server", o.of, "after", time.Since(o.since).Round(time.Millisecond))
+		o.log.Info("a server is reached again", "who", o.who, "server", o.of, "after", time.Since(o.since).Round(time.Millisecond))
 		o.since = time.Time{}
 	}
 }

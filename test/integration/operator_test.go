@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,9 +42,9 @@ func TestOperatorSeesAndReleasesHolds(t *testing.T) {
 	if status != 0 || strings.Count(printed, "\n") != 3 {
 		t.Errorf("holds ended with %d:\n%s", status, printed)
 	}
-	contains(t, printed, fmt.Sprint(held.ID), fmt.Sprint(stuck.ID), "overdue")
+	contains(t, printed, id10(held.ID), id10(stuck.ID), "overdue")
 
-	printed, status = d.run(t, "release", "--overdue", fmt.Sprint(held.ID))
+	printed, status = d.run(t, "release", "--overdue", id10(held.ID))
 	if status != 0 {
 		t.Errorf("release ended with %d:\n%s", status, printed)
 	}
@@ -54,7 +55,7 @@ func TestOperatorSeesAndReleasesHolds(t *testing.T) {
 	if _, a := s.purchase(held.ID); a.status != http.StatusGone || a.code != "reservation_cancelled" {
 		t.Errorf("purchase of a released hold: %v", a)
 	}
-	printed, status = d.run(t, "release", fmt.Sprint(bought.ID))
+	printed, status = d.run(t, "release", id10(bought.ID))
 	if status != 1 {
 		t.Errorf("release of a purchase ended with %d", status)
 	}
@@ -67,6 +68,9 @@ func TestOperatorSeesAndReleasesHolds(t *testing.T) {
 	}
 	d.balanced(t)
 }
+
+// id10 is an id as the commands take it.
+func id10(id int64) string { return strconv.FormatInt(id, 10) }
 
 // TestOperatorRebuilds has a foreign hand in Redis: rebuild sets it right while
 // an instance serves on.
@@ -90,7 +94,7 @@ func TestOperatorRebuilds(t *testing.T) {
 	if _, status := d.run(t, "audit"); status != 1 {
 		t.Errorf("audit ended with %d", status)
 	}
-	printed, status := d.run(t, "rebuild", "--drop", fmt.Sprint(id))
+	printed, status := d.run(t, "rebuild", "--drop", id10(id))
 	if status != 0 {
 		t.Fatalf("rebuild ended with %d:\n%s", status, printed)
 	}

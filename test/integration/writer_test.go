@@ -67,7 +67,7 @@ func TestPostgresIsAwayForTenSeconds(t *testing.T) {
 	tr.kept()
 	tr.arrived(d, stock)
 	log := p.Log()
-	if strings.Count(log, "can not reach a server") != 1 || strings.Count(log, "reaches the server again") != 1 {
+	if strings.Count(log, "a server can not be reached") != 1 || strings.Count(log, "a server is reached again") != 1 {
 		t.Error("the outage is not told of once, with its end")
 	}
 }
