@@ -17,9 +17,9 @@ type acks struct {
 	partitions []ackRing
 }
 
-// maxAcks is how many acknowledgements of one partition are remembered: four
-// seconds of the fastest sale on one drop, and what a replica lags by is less.
-const maxAcks = 1 << 17
+// maxAcks is how many acknowledgements of one partition are remembered, about 5
+// MB: two seconds of the fastest sale on one drop. A replica lags by less.
+const maxAcks = 1 << 16
 
 // ack is one acknowledgement, small since there are many.
 type ack struct {

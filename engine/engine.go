@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -141,12 +142,18 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := e.checkPartitions(ctx); err != nil {
 		return err
 	}
+	// A partition whose master does not answer just now counts as fenced, and
+	// does not keep the others from being served.
+	var asking sync.WaitGroup
 	for p := range e.keys.partitions {
-		if _, err := e.Refresh(ctx, p); err != nil && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrFenced) {
-			return err
-		}
-		e.epochs.changed[p].Store(false) // nothing was acknowledged before
+		asking.Go(func() {
+			if _, err := e.Refresh(ctx, p); err != nil {
+				e.log.Warn("a partition's epoch is not known yet", "partition", p, "err", err)
+			}
+			e.epochs.changed[p].Store(false) // nothing was acknowledged before
+		})
 	}
+	asking.Wait()
 	e.memory.start(e)
 	return nil
 }
