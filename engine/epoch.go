@@ -126,15 +126,11 @@ func (e *Engine) admitAlone(ctx context.Context, partition int) (Standing, error
 	// One call at a time: each claim fences what the one before has admitted.
 	e.epochs.alone.Lock()
 	defer e.epochs.alone.Unlock()
-	if s, err := e.Standing(ctx, partition); err != nil || s.Admitted {
+	s, err := e.Standing(ctx, partition)
+	if err != nil || s.Admitted {
 		return s, err
 	}
-	r, err := e.BeginRebuild(ctx, partition)
-	if err != nil {
-		return Standing{}, err
-	}
-	// Another engine may have admitted it just before the claim.
-	s, err := e.Standing(ctx, partition)
+	r, err := e.BeginRebuild(ctx, partition, s)
 	if err != nil {
 		return Standing{}, err
 	}

@@ -33,15 +33,13 @@ type Rebuild struct {
 	renewed   time.Time // by this process's clock, which decides nothing
 }
 
-// BeginRebuild fences a partition and gives the right to set it right. It
-// returns ErrBusy while another process has that, and ErrUnavailable.
-func (e *Engine) BeginRebuild(ctx context.Context, partition int) (*Rebuild, error) {
-	standing, err := e.Standing(ctx, partition)
-	if err != nil {
-		return nil, err
-	}
-	r := &Rebuild{Standing: standing, e: e, partition: partition, name: rand.Text()}
-	r.token = lua.ClaimToken(standing.Server, r.name)
+// BeginRebuild fences a partition that stands as the caller has seen, and gives
+// the right to set it right. It returns ErrBusy while another process has that,
+// or if one has admitted the partition since; ErrFenced if the server is another
+// by now; and ErrUnavailable.
+func (e *Engine) BeginRebuild(ctx context.Context, partition int, seen Standing) (*Rebuild, error) {
+	r := &Rebuild{Standing: seen, e: e, partition: partition, name: rand.Text()}
+	r.token = lua.ClaimToken(seen.Server, r.name)
 	return r, r.claim(ctx, false)
 }
 

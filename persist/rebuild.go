@@ -68,7 +68,7 @@ func (r *Reconciler) rebuild(ctx context.Context, partition int, o rebuildOption
 		return Rebuilt{}, fmt.Errorf("%w: partition %d is in epoch %d here and in %d elsewhere", ErrSuperseded,
 			partition, standing.Epoch, before.Admitted)
 	}
-	claim, err := r.cfg.Engine.BeginRebuild(ctx, partition)
+	claim, err := r.cfg.Engine.BeginRebuild(ctx, partition, standing)
 	if err != nil {
 		return Rebuilt{}, err
 	}

@@ -109,6 +109,16 @@ func (s *shop) persists() {
 	must(s, w.Stop(ctx))
 }
 
+// claims begins a rebuild.
+func (s *shop) claims(partition int) *engine.Rebuild {
+	s.Helper()
+	standing, err := s.engine.Standing(s.Context(), partition)
+	must(s, err)
+	claim, err := s.engine.BeginRebuild(s.Context(), partition, standing)
+	must(s, err)
+	return claim
+}
+
 // memory is what Redis has of this test at one moment.
 type memory map[string]struct {
 	dump string
@@ -453,8 +463,7 @@ func TestRebuildTakenOver(t *testing.T) {
 	s := newShop(t)
 	d := s.sells(0, engine.SizeStock{Stock: 5})
 	p := s.engine.Partition(d.ID)
-	claim, err := s.engine.BeginRebuild(t.Context(), p)
-	must(t, err)
+	claim := s.claims(p)
 	if _, err := s.engine.Reserve(t.Context(), engine.ReserveRequest{Drop: d.ID, User: 1}); !errors.Is(err, engine.ErrFenced) {
 		t.Errorf("reserve during a rebuild: %v", err)
 	}
@@ -470,14 +479,18 @@ func TestRebuildTakenOver(t *testing.T) {
 	}
 	s.hold(d.ID, 1, "")
 	s.wants(d.ID, 4, 1, 0)
+	// Nor does it begin anew what was set right since it looked.
+	if _, err := s.engine.BeginRebuild(t.Context(), p, claim.Standing); !errors.Is(err, engine.ErrBusy) {
+		t.Errorf("a claim that comes late: %v", err)
+	}
+	s.hold(d.ID, 1, "")
 }
 
 // What a rebuild did is lost with the data: it must not go on.
 func TestRebuildLosesItsClaim(t *testing.T) {
 	s := newShop(t)
 	d := s.sells(0, engine.SizeStock{Stock: 5})
-	claim, err := s.engine.BeginRebuild(t.Context(), s.engine.Partition(d.ID))
-	must(t, err)
+	claim := s.claims(s.engine.Partition(d.ID))
 	meta := s.stream(d.ID, "meta")
 	must(t, s.redis.HSet(t.Context(), meta, "claim", "another's").Err())
 	if _, _, err := claim.Level(t.Context(), d.ID, engine.Counted{Held: map[string]int64{"": 3}}); !errors.Is(err, engine.ErrFenced) {
