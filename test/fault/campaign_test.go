@@ -63,6 +63,14 @@ func TestCampaign(t *testing.T) {
 	for _, v := range c.violations {
 		t.Errorf("seed %d (make fault SEEDS=%d): %s", v.seed, v.seed, v.story)
 	}
+	// Enough holds for a percentile; the race detector makes all of it slower.
+	bound := int64(100)
+	if os.Getenv(envRace) != "0" {
+		bound = 500
+	}
+	if p99 := percentile(slices.Sorted(slices.Values(c.late)), 0.99); len(c.late) >= 200 && p99 > bound {
+		t.Errorf("without faults the 99th percentile from deadline to release is %d ms, over %d", p99, bound)
+	}
 	if c.undecided > c.rounds/5 {
 		t.Errorf("%d histories are undecided: the check shows too little", c.undecided)
 	}

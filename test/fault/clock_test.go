@@ -26,7 +26,7 @@ func TestWrongClocks(t *testing.T) {
 			t.Setenv("LD_PRELOAD", shim)
 			t.Setenv("FAULT_CLOCK_SKEW", fmt.Sprint(skew.Seconds()))
 			s := oneNode.setup(binary)
-			s.skew = skew
+			s.skew, s.instances = skew, 2
 			w := newWorld(t, s)
 			redis, err := w.redis.Time(t.Context()).Result()
 			if off := time.Until(redis) - s.skew; err != nil || off.Abs() > time.Minute {

@@ -52,6 +52,11 @@ type hogged struct {
 func (*hogged) String() string { return "Postgres out of connections" }
 
 func (f *hogged) inject(w *world) error {
+	conf, err := pgx.ParseConfig(w.own.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	conf.RuntimeParams["application_name"] = "hog"
 	ctx, cancel := context.WithCancel(context.Background())
 	f.stop = cancel
 	staged := make(chan struct{})
@@ -59,15 +64,14 @@ func (f *hogged) inject(w *world) error {
 	for range 4 {
 		f.gone.Go(func() {
 			for ctx.Err() == nil {
-				c, err := pgx.Connect(ctx, w.own.DatabaseURL)
+				c, err := pgx.ConnectConfig(ctx, conf)
 				if err == nil {
 					f.mu.Lock()
 					f.conns = append(f.conns, c)
 					f.mu.Unlock()
 					// Those who had one lose it, and find it taken.
 					_, _ = c.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-						WHERE backend_type = 'client backend' AND application_name <> 'hog' AND pid <> pg_backend_pid()`)
-					_, _ = c.Exec(ctx, "SET application_name = 'hog'")
+						WHERE backend_type = 'client backend' AND application_name <> 'hog'`)
 					continue
 				}
 				if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && refused.Code == "53300" {
@@ -83,7 +87,7 @@ func (f *hogged) inject(w *world) error {
 	select {
 	case <-staged:
 		return nil
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		return errors.New("there are still connections to be had")
 	}
 }
