@@ -71,6 +71,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	tick := time.NewTicker(r.cfg.Every)
 	defer tick.Stop()
 	defer r.lookAtLast(ctx)
+	away := false
 	for {
 		switch err := r.pass(ctx); {
 		case ctx.Err() != nil:
@@ -78,9 +79,13 @@ func (r *Reconciler) Run(ctx context.Context) {
 		case errors.Is(err, engine.ErrBusy), errors.Is(err, engine.ErrFenced), errors.Is(err, ErrStaleEpoch):
 			// Somebody else is at it, or Redis has changed once more: again soon.
 		case err != nil && len(r.cfg.Engine.Fenced()) > 0: // else nothing waits for it
-			r.outage.began(err)
-		default:
+			if !away {
+				r.outage.began(err)
+			}
+			away = true
+		case away:
 			r.outage.over()
+			away = false
 		}
 		select {
 		case <-ctx.Done():

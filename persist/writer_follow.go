@@ -138,10 +138,12 @@ func (w *Writer) settle(partition int, entries []engine.Entry) error {
 	return nil
 }
 
+// errFenced says that a partition is fenced, which lasts for moments.
+var errFenced = errors.New("the partition is fenced")
+
 // confirm asks for the epoch in which the server has the entries, until it is
 // served in one.
 func (w *Writer) confirm(partition int, entries []engine.Entry) (epoch int64, here []bool, err error) {
-	errFenced := errors.New("the partition is fenced")
 	err = w.persistently(w.redis, func(ctx context.Context) (err error) {
 		epoch, here, err = w.cfg.Ledger.Confirm(ctx, partition, entries)
 		if err == nil && epoch == 0 {
