@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -74,6 +75,9 @@ type API struct {
 	hub       *live.Hub // nil without the role api
 	metrics   *metrics
 	log       *slog.Logger
+
+	door    atomic.Pointer[door] // nil until Serve
+	leaving atomic.Bool
 }
 
 // New makes an API that does not listen yet.
@@ -174,6 +178,7 @@ func onlyPost(c *fiber.Ctx) error {
 }
 
 func (a *API) routes() error {
+	a.app.Use(a.lastAnswer)
 	a.app.Use(a.metrics.measure(a.fail))
 	a.app.Use(recoverer.New(recoverer.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))
 	a.app.Use(oneLength)
@@ -240,7 +245,9 @@ func (a *API) Serve(l net.Listener) error {
 	if a.hub != nil {
 		a.hub.Start()
 	}
-	if err := a.app.Listener(lingeringListener{l}); err != nil {
+	d := newDoor(l)
+	a.door.Store(d)
+	if err := a.app.Listener(lingeringListener{d}); err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
 	return nil
@@ -254,6 +261,7 @@ func (a *API) Shutdown(ctx context.Context) error {
 	if a.hub != nil {
 		closing.Go(func() { hubErr = a.hub.Stop(ctx) })
 	}
+	a.leave(ctx)
 	err := a.app.ShutdownWithContext(ctx)
 	closing.Wait()
 	if err = errors.Join(err, hubErr); err != nil {
