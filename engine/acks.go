@@ -17,9 +17,10 @@ type acks struct {
 	partitions []ackRing
 }
 
-// maxAcks is how many acknowledgements of one partition are remembered, about 5
-// MB: two seconds of the fastest sale on one drop. A replica lags by less.
-const maxAcks = 1 << 16
+// maxAcks is how many acknowledgements are remembered in all, about 75 MB when
+// every partition sells at full speed. Of 16 partitions each has 65,536: two
+// seconds of the fastest sale on one drop. A replica lags by less.
+const maxAcks = 1 << 20
 
 // ack is one acknowledgement, small since there are many.
 type ack struct {
@@ -29,7 +30,7 @@ type ack struct {
 	status                     Status
 }
 
-// ackRing grows up to maxAcks and then overwrites its oldest.
+// ackRing grows up to its share of maxAcks and then overwrites its oldest.
 type ackRing struct {
 	mu   sync.Mutex
 	ring []ack
@@ -37,6 +38,8 @@ type ackRing struct {
 }
 
 func newAcks(partitions int) acks { return acks{partitions: make([]ackRing, partitions)} }
+
+func (a *acks) share() int { return maxAcks / len(a.partitions) }
 
 func (a *acks) keep(partition int, r Reservation) {
 	ring := &a.partitions[partition]
@@ -49,12 +52,12 @@ func (a *acks) keep(partition int, r Reservation) {
 	}
 	ring.mu.Lock()
 	defer ring.mu.Unlock()
-	if len(ring.ring) < maxAcks {
+	if len(ring.ring) < a.share() {
 		ring.ring = append(ring.ring, n)
 		return
 	}
 	ring.ring[ring.next] = n
-	ring.next = (ring.next + 1) % maxAcks
+	ring.next = (ring.next + 1) % len(ring.ring)
 }
 
 // all gives the newest acknowledgement of each reservation.

@@ -139,6 +139,9 @@ func New(cfg Config) (*Engine, error) {
 // Start checks that Redis answers and belongs to a deployment with as many
 // partitions, records the number in a new one, and learns the epochs.
 func (e *Engine) Start(ctx context.Context) error {
+	if err := e.bringKeys(ctx); err != nil {
+		return err
+	}
 	if err := e.checkPartitions(ctx); err != nil {
 		return err
 	}
@@ -161,13 +164,13 @@ func (e *Engine) Start(ctx context.Context) error {
 func (e *Engine) checkPartitions(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
-	key := e.keys.meta(0)
-	have, err := e.redis.HGet(ctx, key, "partitions").Result()
+	key := e.keys.count()
+	have, err := e.redis.Get(ctx, key).Result()
 	if errors.Is(err, redis.Nil) { // written only if new: a full Redis must not keep a start away
-		if err := e.redis.HSetNX(ctx, key, "partitions", e.keys.partitions).Err(); err != nil {
+		if err := e.redis.SetNX(ctx, key, e.keys.partitions, 0).Err(); err != nil {
 			return unavailable(err)
 		}
-		have, err = e.redis.HGet(ctx, key, "partitions").Result()
+		have, err = e.redis.Get(ctx, key).Result()
 	}
 	if err != nil {
 		return unavailable(err)

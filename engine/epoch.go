@@ -55,17 +55,23 @@ type Standing struct {
 
 // Standing asks the server of a partition. It returns ErrUnavailable.
 func (e *Engine) Standing(ctx context.Context, partition int) (Standing, error) {
+	s, previous, err := e.standing(ctx, partition)
+	if err == nil && !s.Admitted {
+		s.Lossy = s.Epoch == 0 || strings.Trim(previous, "0") != "" || !e.durable(ctx)
+	}
+	return s, err
+}
+
+// standing leaves out whether the server is lossy, which takes more calls.
+// previous is the replication id that it had before.
+func (e *Engine) standing(ctx context.Context, partition int) (s Standing, previous string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
 	r, err := lua.Epoch(ctx, e.redis, e.keys.meta(partition))
 	if err != nil {
-		return Standing{}, unavailable(err)
+		return Standing{}, "", unavailable(err)
 	}
-	s := Standing{Epoch: r.Epoch, Server: r.Server, Admitted: r.Admitted}
-	if !s.Admitted {
-		s.Lossy = r.Epoch == 0 || strings.Trim(r.Previous, "0") != "" || !e.durable(ctx)
-	}
-	return s, nil
+	return Standing{Epoch: r.Epoch, Server: r.Server, Admitted: r.Admitted}, r.Previous, nil
 }
 
 // durable says whether Redis keeps what it acknowledged through a crash. What
@@ -91,7 +97,7 @@ func (e *Engine) durable(ctx context.Context) bool {
 
 // Refresh learns the epoch of a partition anew, and says whether it is served.
 func (e *Engine) Refresh(ctx context.Context, partition int) (admitted bool, err error) {
-	s, err := e.Standing(ctx, partition)
+	s, _, err := e.standing(ctx, partition)
 	if err != nil {
 		return false, err
 	}
@@ -106,19 +112,25 @@ func (e *Engine) Refresh(ctx context.Context, partition int) (admitted bool, err
 	if !s.Admitted || epoch < e.epochs.newest[partition].Load() {
 		epoch = 0
 	}
-	for seen := e.epochs.newest[partition].Load(); epoch > seen; seen = e.epochs.newest[partition].Load() {
-		if e.epochs.newest[partition].CompareAndSwap(seen, epoch) {
-			break
-		}
-	}
+	e.NotBefore(partition, epoch)
 	if before := e.epochs.admitted[partition].Swap(epoch); before != epoch {
 		if epoch != 0 {
-			// The first epoch that is found changes nothing: nothing was acknowledged before.
 			e.epochs.changed[partition].Store(true)
 		}
 		e.epochs.tell()
 	}
 	return epoch != 0, nil
+}
+
+// NotBefore says that the partition has been served in an epoch, somewhere: a
+// server of an earlier one is not taken for the partition's any more.
+func (e *Engine) NotBefore(partition int, epoch int64) {
+	newest := &e.epochs.newest[partition]
+	for seen := newest.Load(); epoch > seen; seen = newest.Load() {
+		if newest.CompareAndSwap(seen, epoch) {
+			return
+		}
+	}
 }
 
 // admitAlone admits a partition as it is found, for want of a history.

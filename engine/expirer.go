@@ -100,8 +100,12 @@ func (x *Expirer) sweep(ctx context.Context, p int) {
 	for retry := sweepRetry; ctx.Err() == nil; {
 		next, err := x.release(ctx, p)
 		if err != nil {
-			if retry == sweepRetry && ctx.Err() == nil && !errors.Is(err, ErrFenced) { // whoever rebuilds it says so
+			if retry == sweepRetry && ctx.Err() == nil && !errors.Is(err, ErrFenced) {
 				x.e.log.Error("release of lapsed holds failed; trying on", "partition", p, "err", err)
+			}
+			if errors.Is(err, ErrFenced) { // for moments, after which what has lapsed meanwhile is late
+				wait(sweepRetry, nil)
+				continue
 			}
 			wait(retry, nil)
 			retry = min(2*retry, sweepRetryMax)

@@ -13,6 +13,9 @@ const (
 
 	maxSeq = 1<<seqBits - 1
 
+	// MaxHolds is how many reservations a drop has ids for.
+	MaxHolds = maxSeq
+
 	// MaxID is the greatest reservation id.
 	MaxID = MaxDropID<<(laneBits+seqBits) | (1<<(laneBits+seqBits) - 1)
 )

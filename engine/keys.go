@@ -17,7 +17,8 @@ import (
 //	hf:{p}:ledger             stream  every end of a hold
 //	hf:{p}:dead               stream  ledger records that could not be persisted
 //	hf:{p}:events             channel stock and purchase events
-//	hf:{p}:meta               hash    partitions (the count the deployment was started with), epoch, server; claim, claimed
+//	hf:{p}:meta               hash    epoch, server; claim, claimed
+//	hf:partitions             string  how many the deployment was started with: the tags depend on it
 type keys struct {
 	prefix     string // "hf"
 	partitions int
@@ -50,6 +51,7 @@ func (k keys) dead(p int) string      { return k.base(p) + "dead" }
 func (k keys) deadlines(p int) string { return k.base(p) + "deadlines" }
 func (k keys) events(p int) string    { return k.base(p) + "events" }
 func (k keys) meta(p int) string      { return k.base(p) + "meta" }
+func (k keys) count() string          { return k.prefix + ":partitions" }
 
 func (k keys) drop(drop int64) string {
 	return k.base(k.partition(drop)) + "drop:" + strconv.FormatInt(drop, 10)

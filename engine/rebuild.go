@@ -14,7 +14,8 @@ import (
 // ErrBusy is returned while another process sets the partition right.
 var ErrBusy = errors.New("another process rebuilds the partition")
 
-// claimPatience is how long a rebuild that says nothing keeps others away.
+// claimPatience is how long a rebuild that says nothing keeps others away; Hold
+// has it say something three times as often.
 const claimPatience = 3 * time.Second
 
 // Rebuild is the right to set one partition right, alone: until Admit it is
@@ -30,7 +31,6 @@ type Rebuild struct {
 	partition int
 	name      string
 	token     string
-	renewed   time.Time // by this process's clock, which decides nothing
 }
 
 // BeginRebuild fences a partition that stands as the caller has seen, and gives
@@ -55,17 +55,43 @@ func (r *Rebuild) claim(ctx context.Context, renew bool) error {
 	case claiming == lua.OtherServer:
 		return fmt.Errorf("%w: partition %d has another server, or lost its data", ErrFenced, r.partition)
 	}
-	r.renewed = time.Now()
 	return nil
 }
 
-// call makes one call with the claim, and holds on to it.
-func (r *Rebuild) call(ctx context.Context, do func(ctx context.Context) error) error {
-	if time.Since(r.renewed) > claimPatience/3 {
-		if err := r.claim(ctx, true); err != nil {
+// Hold keeps the claim until ctx ends, however long the holder waits for
+// something else. It returns early with an error when the claim is lost.
+func (r *Rebuild) Hold(ctx context.Context) error {
+	tick := time.NewTicker(claimPatience / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := r.claim(ctx, true); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
+}
+
+// Abandon gives the claim up, if it is not lost: the partition stays fenced,
+// and the next rebuild may begin at once.
+func (r *Rebuild) Abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.e.cfg.CallTimeout)
+	defer cancel()
+	_ = lua.Unclaim(ctx, r.e.redis, r.e.keys.meta(r.partition), r.token) // else it runs out by itself
+}
+
+// Forget takes a drop's counters away that cannot be read. Receipts and holds stay.
+func (r *Rebuild) Forget(ctx context.Context, drop int64) error {
+	return r.call(ctx, func(ctx context.Context) error {
+		return lua.Forget(ctx, r.e.redis, r.e.keys.meta(r.partition), r.token, r.e.keys.drop(drop))
+	})
+}
+
+// call makes one call with the claim.
+func (r *Rebuild) call(ctx context.Context, do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, r.e.cfg.CallTimeout)
 	defer cancel()
 	err := do(ctx)
@@ -239,7 +265,7 @@ func (r *Rebuild) Level(ctx context.Context, drop int64, c Counted) (changed boo
 // must be greater than all before.
 func (r *Rebuild) Admit(ctx context.Context, epoch int64) error {
 	return r.call(ctx, func(ctx context.Context) error {
-		return lua.Admit(ctx, r.e.redis, r.e.keys.meta(r.partition), r.token, epoch, r.e.keys.partitions)
+		return lua.Admit(ctx, r.e.redis, r.e.keys.meta(r.partition), r.token, epoch)
 	})
 }
 

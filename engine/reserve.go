@@ -91,6 +91,9 @@ func (e *Engine) reserved(drop int64, batch []*member[ReserveRequest, Reservatio
 				m.err = fmt.Errorf("%w: %w", ErrCorrupt, m.err)
 			}
 			m.res.Replayed = true
+			if m.err == nil {
+				e.acks.keep(p, m.res) // who was told of it first may be gone
+			}
 		default:
 			m.err = reserveErrors[r.Refusal]
 			if m.err == nil {

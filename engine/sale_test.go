@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -338,11 +339,74 @@ func TestOpenRefusesBadTerms(t *testing.T) {
 func TestPartitionsAreFixed(t *testing.T) {
 	t.Parallel()
 	_, env := newEngine(t)
-	other, err := engine.New(engine.Config{Redis: env.Redis(), Prefix: env.Prefix, Partitions: 8})
+	for _, other := range []int{1, 2, 8, 15, 17, 32, 1024} { // of 16
+		e, err := engine.New(engine.Config{Redis: env.Redis(), Prefix: env.Prefix, Partitions: other})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, e.Start(t.Context()), engine.ErrInvalid)
+	}
+}
+
+// Before partitions had tags of their own, their keys bore their bare numbers.
+func TestKeysOfAnEarlierVersion(t *testing.T) {
+	t.Parallel()
+	env := harness.New(t)
+	old := startEngine(t, env.RedisURL, env.Prefix)
+	open(t, old, 1, 10)
+	open(t, old, 16, 10)
+	held := reserve(t, old, engine.ReserveRequest{Drop: 1, User: 1, Key: "k"})
+	bought, err := old.Purchase(t.Context(), reserve(t, old, engine.ReserveRequest{Drop: 16, User: 2}).ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, other.Start(t.Context()), engine.ErrInvalid)
+	client := env.Redis()
+	for p := range old.Partitions() {
+		prefix := keyPrefix(env, int64(p))
+		keys, err := client.Keys(t.Context(), prefix+"*").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			was := fmt.Sprintf("%s:{%d}:%s", env.Prefix, p, strings.TrimPrefix(key, prefix))
+			if strings.HasSuffix(key, ":meta") {
+				err = client.Del(t.Context(), key).Err()
+			} else {
+				err = client.Rename(t.Context(), key, was).Err()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mark := env.Prefix + ":{0}:meta"
+	if err := errors.Join(client.Del(t.Context(), env.Prefix+":partitions").Err(), client.HSet(t.Context(), mark, "partitions", 8).Err()); err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.New(engine.Config{Redis: client, Prefix: env.Prefix, Standalone: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, e.Start(t.Context()), engine.ErrInvalid)
+	client.HSet(t.Context(), mark, "partitions", 16)
+	e = startEngine(t, env.RedisURL, env.Prefix)
+	wantStock(t, e, 1, 9, 1, 0)
+	wantStock(t, e, 16, 9, 0, 1)
+	if again := reserve(t, e, engine.ReserveRequest{Drop: 1, User: 1, Key: "k"}); again.ID != held.ID {
+		t.Errorf("replay: %+v", again)
+	}
+	if again, err := e.Purchase(t.Context(), bought.ID); err != nil || !again.Replayed {
+		t.Errorf("repeated purchase: %+v, %v", again, err)
+	}
+	if _, err := e.Purchase(t.Context(), held.ID); err != nil {
+		t.Error(err)
+	}
+	if info, err := e.LedgerInfo(t.Context()); err != nil || info.Length != 2 {
+		t.Errorf("ledger %+v, %v", info, err)
+	}
+	if n := client.Exists(t.Context(), mark).Val(); n != 0 {
+		t.Error("the mark of the earlier version is there still")
+	}
 }
 
 func TestCorruptCountersRefuse(t *testing.T) {

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Gives one process the right to set a partition right, alone: the partition is
 -- fenced for everybody else until admit.lua.
 --

@@ -65,8 +65,18 @@ func Claim(ctx context.Context, c redis.Scripter, meta, server, name string, pat
 }
 
 // Admit runs admit.lua.
-func Admit(ctx context.Context, c redis.Scripter, meta, token string, number int64, partitions int) error {
-	return admit.Run(ctx, c, []string{meta}, token, number, partitions).Err()
+func Admit(ctx context.Context, c redis.Scripter, meta, token string, number int64) error {
+	return admit.Run(ctx, c, []string{meta}, token, number).Err()
+}
+
+// Unclaim runs unclaim.lua.
+func Unclaim(ctx context.Context, c redis.Scripter, meta, token string) error {
+	return unclaim.Run(ctx, c, []string{meta}, token).Err()
+}
+
+// Forget runs forget.lua.
+func Forget(ctx context.Context, c redis.Scripter, meta, token, dropKey string) error {
+	return forget.Run(ctx, c, []string{meta, dropKey}, token).Err()
 }
 
 // RestoreArgs are purchases of one drop.

@@ -37,6 +37,10 @@ var (
 	restoreSource string
 	//go:embed level.lua
 	levelSource string
+	//go:embed forget.lua
+	forgetSource string
+	//go:embed unclaim.lua
+	unclaimSource string
 	//go:embed confirm.lua
 	confirmSource string
 	//go:embed done.lua
@@ -53,6 +57,8 @@ var (
 	admit   = newScript(admitSource)
 	restore = newScript(restoreSource)
 	level   = newScript(levelSource)
+	forget  = newScript(forgetSource)
+	unclaim = newScript(unclaimSource)
 	confirm = newScript(confirmSource)
 	done    = newScript(doneSource)
 )

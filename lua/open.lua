@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Opens a drop: writes its terms and the counters of its sizes. Opening again
 -- with the same terms changes nothing.
 --

@@ -86,16 +86,20 @@ func (s *Store) reportLost(ctx context.Context, lost []engine.Reservation, kind,
 	return added, wrap("report lost work", err)
 }
 
+// stillLost leaves out what was made good: bought again from a hold that an
+// older Redis still had.
+const stillLost = `NOT (l.kind IN ('hold', 'purchase') AND EXISTS (SELECT FROM purchases AS p WHERE p.id = l.id))`
+
 // maxLost is the most lost work that is listed.
 const maxLost = 1000
 
-// LostWork lists what Redis lost, the newest first, at most 1,000.
+// LostWork lists what Redis lost and was not made good since, the newest first, at most 1,000.
 func (s *Store) LostWork(ctx context.Context) ([]Lost, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	rows, err := s.pool.Query(ctx, `
 		SELECT id, kind, drop_id, user_id, size, created_at, reason, found_at
-		FROM lost_work ORDER BY found_at DESC, id DESC LIMIT $1`, maxLost)
+		FROM lost_work AS l WHERE `+stillLost+` ORDER BY found_at DESC, id DESC LIMIT $1`, maxLost)
 	if err != nil {
 		return nil, wrap("read lost work", err)
 	}
@@ -103,11 +107,11 @@ func (s *Store) LostWork(ctx context.Context) ([]Lost, error) {
 	return list, wrap("read lost work", err)
 }
 
-// LostCounts counts what Redis lost, by kind.
+// LostCounts counts what Redis lost and was not made good since, by kind.
 func (s *Store) LostCounts(ctx context.Context) (map[string]int64, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, `SELECT kind, count(*) FROM lost_work GROUP BY kind`)
+	rows, err := s.pool.Query(ctx, `SELECT kind, count(*) FROM lost_work AS l WHERE `+stillLost+` GROUP BY kind`)
 	if err != nil {
 		return nil, wrap("count lost work", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/holdfast/holdfast/engine"
@@ -74,36 +75,60 @@ func (r *Reconciler) rebuild(ctx context.Context, partition int, o rebuildOption
 	}
 	w := &rebuilding{r: r, claim: claim, done: Rebuilt{
 		Partition: partition,
-		Epoch:     max(before.Epoch, claim.Standing.Epoch) + 1,
-		Lossy:     claim.Standing.Lossy || claim.Standing.Admitted, // asked for, so something may be wrong
+		Epoch:     max(before.Epoch, standing.Epoch) + 1,
+		Lossy:     standing.Lossy || standing.Admitted, // asked for, so something may be wrong
 	}}
-	if claim.Standing.Admitted {
+	if standing.Admitted {
 		w.only = o.drop
 	}
-	if err := r.cfg.Store.raiseEpoch(ctx, partition, before.Epoch, w.done.Epoch); err != nil {
-		return Rebuilt{}, err
-	}
-	if err := w.run(ctx); err != nil {
+	if err := w.throughout(ctx, before); err != nil {
+		claim.Abandon(context.WithoutCancel(ctx))
 		return Rebuilt{}, fmt.Errorf("rebuild partition %d: %w", partition, err)
-	}
-	// Another Redis may have been claimed meanwhile: the greater epoch is served.
-	if now, err := r.cfg.Store.Epochs(ctx, partition); err != nil || now.Epoch != w.done.Epoch {
-		return Rebuilt{}, errors.Join(err, fmt.Errorf("%w: partition %d", ErrStaleEpoch, partition))
-	}
-	if err := claim.Admit(ctx, w.done.Epoch); err != nil {
-		return Rebuilt{}, err
 	}
 	w.done.Took = time.Since(began)
 	r.metrics.rebuilds.WithLabelValues(strconv.FormatBool(w.done.Lossy)).Inc()
 	r.metrics.seconds.Observe(w.done.Took.Seconds())
 	r.metrics.restored.Add(float64(w.done.Restored))
-	r.tell(w.done, claim.Standing.Epoch == 0 && before.Epoch == 0)
+	r.tell(w.done, standing.Epoch == 0 && before.Epoch == 0)
 	// Best effort: it only tells a Redis that was replaced from one that was not.
 	if err := r.cfg.Store.admitted(ctx, partition, w.done.Epoch); err != nil {
 		r.cfg.Log.Warn("the admitted epoch could not be noted", "partition", partition, "err", err)
 	}
 	_, err = r.cfg.Engine.Refresh(ctx, partition)
 	return w.done, err
+}
+
+// throughout does the rebuild while it holds on to the claim: Postgres may be
+// slower than the claim lasts.
+func (w *rebuilding) throughout(ctx context.Context, before Epochs) error {
+	held, cancel := context.WithCancelCause(ctx)
+	var holding sync.WaitGroup
+	holding.Go(func() {
+		if err := w.claim.Hold(held); err != nil {
+			cancel(err)
+		}
+	})
+	defer func() { cancel(nil); holding.Wait() }()
+	err := w.steps(held, before)
+	if cause := context.Cause(held); err != nil && cause != nil {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+func (w *rebuilding) steps(ctx context.Context, before Epochs) error {
+	store := w.r.cfg.Store
+	if err := store.raiseEpoch(ctx, w.done.Partition, before.Epoch, w.done.Epoch); err != nil {
+		return err
+	}
+	if err := w.run(ctx); err != nil {
+		return err
+	}
+	// Another Redis may have been claimed meanwhile: the greater epoch is served.
+	if now, err := store.Epochs(ctx, w.done.Partition); err != nil || now.Epoch != w.done.Epoch {
+		return errors.Join(err, ErrStaleEpoch)
+	}
+	return w.claim.Admit(ctx, w.done.Epoch)
 }
 
 // tell logs a rebuild, unless it is the first look at a new deployment.
@@ -128,10 +153,11 @@ type rebuilding struct {
 	done  Rebuilt
 }
 
-// How many ids a drop skips, besides its stock, when Redis has changed. Unknown
-// to Postgres are those of live holds, at most the stock, and those in the ledger.
-// A Redis that seems to have lost nothing skips fewer: it may still be a replica
-// that was promoted, lagged, and was restarted before anybody looked.
+// How many ids a drop skips when Redis has changed. Unknown to Postgres may be
+// those of live holds, which are as many as there are unsold units at the most, and those
+// in the ledger: idMargin of one drop. A Redis that seems to have lost nothing
+// skips few: it may still be a replica that was promoted, lagged, and was
+// restarted before anybody looked.
 const (
 	idMargin      = 1 << 18
 	idMarginWhole = 1 << 15
@@ -178,7 +204,12 @@ func (w *rebuilding) run(ctx context.Context) error {
 		return err
 	}
 	for _, d := range drops {
-		if err := w.level(ctx, d); err != nil {
+		err := w.level(ctx, d)
+		if errors.Is(err, engine.ErrCorrupt) { // it alone answers so; the others are served
+			w.r.cfg.Log.Error("a drop cannot be rebuilt", "drop", d.drop.ID, "err", err)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("drop %d: %w", d.drop.ID, err)
 		}
 	}
@@ -188,11 +219,11 @@ func (w *rebuilding) run(ctx context.Context) error {
 // bring opens the drop if Redis lacks it, and puts back the purchases that
 // Redis lacks.
 func (w *rebuilding) bring(ctx context.Context, d *dropState) error {
-	known, err := w.r.cfg.Engine.Stock(ctx, []int64{d.drop.ID})
+	stock, err := w.stock(ctx, d.drop.ID)
 	if err != nil {
 		return err
 	}
-	stock, seen := known[0], int64(0)
+	seen := int64(0)
 	if stock != nil {
 		seen = stock.LastSeq
 	} else {
@@ -218,21 +249,41 @@ func (w *rebuilding) bring(ctx context.Context, d *dropState) error {
 			return err
 		}
 		margin = idMargin
+		for _, size := range d.drop.Sizes {
+			margin += size.Stock - size.Sold
+		}
 	}
 	if stock == nil {
 		if err := w.countSales(ctx, d); err != nil {
 			return err
 		}
 	}
-	if !d.drop.Opened.IsZero() || stock != nil { // else it never had a hold
-		if d.counted.Floor, err = w.r.cfg.Store.raiseSeqFloor(ctx, d.drop.ID, seen, d.drop.TotalStock+margin); err != nil {
-			return err
-		}
+	// Also of one whose creation has no known outcome: it may have sold.
+	if d.counted.Floor, err = w.r.cfg.Store.raiseSeqFloor(ctx, d.drop.ID, seen, margin); err != nil {
+		return err
+	}
+	if d.counted.Floor > engine.MaxHolds/4*3 {
+		w.r.cfg.Log.Error("a drop has used up most of its ids; it ends when none is left", "drop", d.drop.ID,
+			"used", d.counted.Floor, "of", engine.MaxHolds)
 	}
 	if d.drop.Opened.IsZero() {
 		return w.r.cfg.Store.MarkOpened(ctx, d.drop.ID)
 	}
 	return nil
+}
+
+// stock is what Redis has of a drop, nil for nothing. Counters that cannot be
+// read are taken away: receipts and holds are counted anew.
+func (w *rebuilding) stock(ctx context.Context, drop int64) (*engine.Stock, error) {
+	known, err := w.r.cfg.Engine.Stock(ctx, []int64{drop})
+	if errors.Is(err, engine.ErrCorrupt) {
+		w.r.cfg.Log.Error("a drop's counters cannot be read; they are counted anew", "drop", drop, "err", err)
+		return nil, w.claim.Forget(ctx, drop)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return known[0], nil
 }
 
 // lacksSales says whether Redis has sold less of a size than Postgres has
@@ -379,13 +430,13 @@ func (w *rebuilding) level(ctx context.Context, d *dropState) error {
 			chosen = append(chosen, h)
 		}
 	}
-	if err := w.revoke(ctx, map[int64]*dropState{d.drop.ID: d}, slices.Clone(chosen)); err != nil {
-		return err
-	}
-	if len(chosen) > 0 {
+	if len(chosen) > 0 { // first the report: who dies in between has at least said so
 		if err := w.r.report(ctx, chosen, LostRevoked, "the unit had been sold to another on a Redis that is lost"); err != nil {
 			return err
 		}
+	}
+	if err := w.revoke(ctx, map[int64]*dropState{d.drop.ID: d}, slices.Clone(chosen)); err != nil {
+		return err
 	}
 	d.counted.Force = true
 	if _, short, err = w.claim.Level(ctx, d.drop.ID, d.counted); err != nil {

@@ -179,6 +179,7 @@ func (r *Reconciler) pass(ctx context.Context) error {
 // that raised the epoch and died with its Redis has left them without one. It
 // waits until no rebuild can be under way elsewhere, which would be served too.
 func (r *Reconciler) look(ctx context.Context, p int, raised Epochs) error {
+	r.cfg.Engine.NotBefore(p, raised.Admitted)
 	admitted, err := r.cfg.Engine.Refresh(ctx, p)
 	if err != nil {
 		return err
@@ -186,6 +187,9 @@ func (r *Reconciler) look(ctx context.Context, p int, raised Epochs) error {
 	epoch := r.cfg.Engine.Epoch(p)
 	orphaned := admitted && raised.Orphaned && epoch < raised.Epoch && epoch >= raised.Admitted
 	if admitted && !orphaned {
+		if epoch == raised.Epoch && raised.Admitted < epoch { // who admitted it could not note it
+			return r.cfg.Store.admitted(ctx, p, epoch)
+		}
 		return nil
 	}
 	_, err = r.rebuild(ctx, p, rebuildOptions{asked: orphaned})

@@ -108,6 +108,8 @@ func (w *Writer) gather(partition int) (entries []engine.Entry, lost bool) {
 // Redis changes in between, the next round begins with what the new server has;
 // what it has not is lost, unless Postgres got it in time.
 func (w *Writer) settle(partition int, entries []engine.Entry) error {
+	const patience = 5 * time.Second // rebuilds take less
+	begun, told := time.Now(), false
 	for len(entries) > 0 {
 		epoch, here, err := w.confirm(partition, entries)
 		if err != nil {
@@ -128,6 +130,11 @@ func (w *Writer) settle(partition int, entries []engine.Entry) error {
 		err = w.settleIn(partition, epoch, entries)
 		if !errors.Is(err, ErrStaleEpoch) && !errors.Is(err, engine.ErrFenced) {
 			return err
+		}
+		if !told && time.Since(begun) > patience {
+			told = true
+			w.cfg.Log.Error("Postgres takes nothing of this Redis, as the partition is in another epoch there; was this Redis replaced?",
+				"partition", partition, "epoch", epoch)
 		}
 		select { // until the partition is served in the new epoch
 		case <-time.After(retryFirst):

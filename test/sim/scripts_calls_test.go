@@ -231,7 +231,7 @@ func (p *pair) admit(token Token, epoch int64) {
 	}
 	p.same(fmt.Sprintf("admit %+v %d", token, epoch), unfenced,
 		func(ctx context.Context) (string, error) {
-			return "ok", lua.Admit(ctx, p.redis, p.key("meta"), p.token(token), epoch, 1)
+			return "ok", lua.Admit(ctx, p.redis, p.key("meta"), p.token(token), epoch)
 		},
 		func(s *State, _ int64) string {
 			if !s.Admit(&Guards{}, realServer, token, epoch) {
