@@ -23,9 +23,9 @@ func TestRollingRestart(t *testing.T) {
 	const stock, workers, instances = 100_000, 8, 3
 	d := newDeployment(t)
 	people := d.people(t, 50)
-	var all []*harness.Process
-	for range instances {
-		all = append(all, d.serve(t))
+	all := make([]*harness.Process, instances)
+	for i := range all {
+		all[i] = d.serve(t)
 	}
 	s := newShop(t, all...)
 	s.known(people)
@@ -50,8 +50,9 @@ func TestRollingRestart(t *testing.T) {
 			if err != nil {
 				return 0, err
 			}
-			defer func() { _ = res.Body.Close() }()
-			return res.StatusCode, json.NewDecoder(res.Body).Decode(into)
+			err = json.NewDecoder(res.Body).Decode(into)
+			_ = res.Body.Close()
+			return res.StatusCode, err
 		}
 	}
 	var mu sync.Mutex

@@ -84,13 +84,52 @@ var mutations = []mutation{
 		"./persist", "TestRebuildLosesItsClaim",
 	},
 	{
+		"rebuild: restore's claim", "lua/restore.lua", fence, noFence,
+		"./persist", "TestRebuildLosesItsClaim",
+	},
+	{
+		"rebuild: admit's claim", "lua/admit.lua",
+		`if token ~= server .. ':' .. (m[2] or '') or tonumber(epoch) <= tonumber(m[1] or 0) then`, noFence,
+		"./persist", "TestRebuildTakenOver",
+	},
+	{
+		"rebuild: one at a time", "lua/claim.lua",
+		`if m[1] and m[1] ~= claim and now - tonumber(m[2]) < patience then return 0 end`, ``,
+		"./persist", "TestRebuildTakenOver",
+	},
+	{
+		"rebuild: only as it was seen", "lua/claim.lua",
+		`if (m[3] or '0') ~= seen then return 0 end`, ``,
+		"./persist", "TestRebuildTakenOver",
+	},
+	{
+		"rebuild: holding on", "persist/rebuild.go",
+		`if err := w.claim.Hold(held); err != nil {`, `if err := error(nil); err != nil {`,
+		"./persist", "TestRebuildWithASlowPostgres",
+	},
+	{
+		"rebuild: an epoch that is being served", "persist/reconciler.go",
+		`orphaned := admitted && raised.Orphaned &&`, `orphaned := admitted &&`,
+		"./persist", "TestWriterOfAnEpochRaised",
+	},
+	{
+		"rebuild: a Redis that was replaced", "persist/reconciler.go",
+		`	r.cfg.Engine.NotBefore(p, raised.Admitted)`, ``,
+		"./persist", "TestSupersededRedis",
+	},
+	{
+		"rebuild: purchases acknowledged", "engine/settle.go",
+		`				e.acks.keep(p, m.res)`, ``,
+		"./persist", "TestRebuildOfLostData",
+	},
+	{
 		"rebuild: ids above all before", "persist/epochs.go",
 		`SET seq_floor = greatest(seq_floor, $2::bigint) + $3::bigint`, `SET seq_floor = $2::bigint + 0 * $3::bigint`,
 		"./persist", "TestIdsNeverRepeat",
 	},
 	{
-		"rebuild: what was acknowledged", "engine/reserve.go",
-		`			e.acks.keep(p, m.res)`, ``,
+		"rebuild: holds acknowledged", "engine/reserve.go",
+		"			}\n			e.acks.keep(p, m.res)\n", "			}\n",
 		"./persist", "TestRebuildOfLostData",
 	},
 	{
