@@ -24,8 +24,9 @@ type planned struct {
 	at    time.Duration // from the round's beginning
 	lasts time.Duration
 
-	stopsSweep bool // lapsed holds may wait while it lasts
-	losesData  bool // Redis may forget what it acknowledged
+	stopsSweep bool          // lapsed holds may wait while it lasts
+	forgets    time.Duration // how far back Redis may forget what it acknowledged
+	kills      bool          // instances end
 }
 
 func (p planned) String() string { return fmt.Sprintf("%v at %v for %v", p.fault, p.at, p.lasts) }
@@ -49,6 +50,7 @@ func (p plan) quietSweep() bool {
 // ran is what happened when.
 type ran struct {
 	lossy     int64              // before the first fault that loses data, Unix ns; 0: there was none
+	losses    []loss             // of each fault that loses data, in the order of their beginnings
 	last      map[int64]snapshot // of each drop, just before that; those that could be had
 	snapshots map[int64]snapshot // of each drop, after the last
 }
@@ -60,7 +62,7 @@ func (p plan) run(w *world, drops []sale, lasts time.Duration) (r ran) {
 	w.t.Helper()
 	lossy := 0
 	for _, f := range p {
-		if f.losesData {
+		if f.forgets > 0 {
 			lossy++
 		}
 	}
@@ -88,14 +90,21 @@ func (p plan) run(w *world, drops []sale, lasts time.Duration) (r ran) {
 		if e.heal {
 			do, doing = e.fault.heal, "heal"
 		}
-		if e.losesData && !e.heal && r.lossy == 0 {
-			r.last = w.lastSeen(drops)
-			r.lossy = time.Now().UnixNano()
+		if e.forgets > 0 && !e.heal {
+			if r.lossy == 0 {
+				r.last = w.lastSeen(drops)
+				r.lossy = time.Now().UnixNano()
+			}
+			// What is acknowledged from here on, with the ledger read, counts as after it.
+			r.losses = append(r.losses, loss{back: e.forgets, from: time.Now().UnixNano(), to: never, unwritten: w.unwritten(drops)})
 		}
 		if err := do(w); err != nil {
 			w.t.Fatalf("%s %v: %v", doing, e.fault, err)
 		}
-		if e.losesData && e.heal {
+		if e.forgets > 0 && e.heal {
+			// They all hit Redis, so that they come one after the other.
+			lost := &r.losses[len(r.losses)-1]
+			lost.to = time.Now().UnixNano()
 			if lossy--; lossy == 0 {
 				r.snapshots = w.snapshots(drops)
 				lasts = max(lasts, time.Since(started)+afterSnapshot)
