@@ -27,6 +27,9 @@ func (w *world) ends(d sale, ops []op, fates map[int64]fate, ran ran, well int64
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	defer cancel()
 
+	for _, twice := range reused(givenOf(ops, fates, ran.last[d.ID], ran.snapshots[d.ID])) {
+		complain("%s", twice)
+	}
 	reported, lost := w.awaitReports(ctx, d, ops, fates)
 	if ran.lossy == 0 && len(reported) > 0 {
 		complain("lost work is reported (%v) though nothing could be lost", reported)
@@ -112,9 +115,6 @@ func (w *world) ends(d sale, ops []op, fates map[int64]fate, ran ran, well int64
 		if o.Kind == stock && o.Result == missing && !amiss {
 			complain("Redis had lost the drop, though it could not: %v", o)
 		}
-	}
-	for _, twice := range reused(givenOf(ops, fates, ran.last[d.ID], ran.snapshots[d.ID])) {
-		complain("%s", twice)
 	}
 	told := map[int64]bool{}
 	for _, o := range ops {

@@ -186,14 +186,14 @@ func (f slotMoved) heal(w *world) error { return w.clusterInStep() }
 func topologyKinds() []faultKind {
 	partition := func(rng *rand.Rand) int64 { return rng.Int64N(partitions) }
 	return []faultKind{
-		{name: "primary killed", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(500, 2000), stopsSweep: true, forgets: forgetsLag,
+		{name: "primary killed", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(500, 2000), stopsSweep: true, forgets: forgetsLag, replaced: true,
 			make: func(*world, *rand.Rand) fault { return &primaryKilled{} }},
 		{name: "primary paused", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(500, 3000), stopsSweep: true, forgets: forgetsLag,
 			make: func(*world, *rand.Rand) fault { return &primaryPaused{} }},
 		{name: "primary cut off", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(1500, 3500), stopsSweep: true, forgets: forgetsLag,
 			make: func(*world, *rand.Rand) fault { return &primaryCutOff{} }},
 		{name: "fail-over", on: []topology{sentinel}, hits: hitsRedis, lasts: brief(100, 1000), stopsSweep: true, forgets: forgetsLag, make: of(failover)},
-		{name: "master killed", on: []topology{cluster}, hits: hitsRedis, lasts: brief(500, 2000), stopsSweep: true, forgets: forgetsLag,
+		{name: "master killed", on: []topology{cluster}, hits: hitsRedis, lasts: brief(500, 2000), stopsSweep: true, forgets: forgetsLag, replaced: true,
 			make: func(_ *world, rng *rand.Rand) fault { return &masterKilled{partition: partition(rng)} }},
 		{name: "master paused", on: []topology{cluster}, hits: hitsRedis, lasts: brief(500, 3000), stopsSweep: true, forgets: forgetsLag,
 			make: func(_ *world, rng *rand.Rand) fault { return &masterKilled{partition: partition(rng), pause: true} }},

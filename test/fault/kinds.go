@@ -18,6 +18,9 @@ type faultKind struct {
 	// forgets is how far back Redis may forget what it acknowledged, which has
 	// then to be reported as lost; 0: it forgets nothing.
 	forgets time.Duration
+	// replaced: the server that it hits is dead until it is healed, and another
+	// takes its place meanwhile.
+	replaced bool
 	// wakes: the processes that it hits go on afterwards, with what they knew.
 	wakes bool
 	// everysec: it needs a Redis that may lose the last second.
@@ -129,7 +132,7 @@ func place(w *world, rng *rand.Rand, lasts time.Duration, k faultKind, p plan) (
 	for range 20 {
 		f := planned{
 			kind: k.name, hits: k.hits, lasts: k.lasts[0],
-			stopsSweep: k.stopsSweep, forgets: k.forgets, kills: k.kills(),
+			stopsSweep: k.stopsSweep, forgets: k.forgets, replaced: k.replaced, kills: k.kills(),
 		}
 		if k.lasts[1] > k.lasts[0] {
 			f.lasts += time.Duration(rng.Int64N(int64(k.lasts[1] - k.lasts[0])))

@@ -92,7 +92,7 @@ func (w *world) judge(s roundSetup, m *market, ran ran, well int64) outcome {
 		if ran.lossy > 0 {
 			histories[0].Ops = before(ops, ran.lossy)
 			histories[0].Fates = withSeen(fates, ran.last[d.ID])
-			begun, rest := after(d, ops, ran.snapshots[d.ID])
+			begun, rest := after(d, ops, ran.snapshots[d.ID], fates)
 			histories = append(histories, kept{begun, rest, fates})
 		}
 		for _, h := range histories {
