@@ -72,7 +72,7 @@ func kinds() []faultKind {
 
 		{name: "flushall", on: one, hits: hitsRedis, stopsSweep: true, forgets: forgetsAll, make: of(flushAll)},
 		{name: "redis emptied", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, forgets: forgetsAll, make: of(redisEmptied)},
-		{name: "power lost", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, forgets: forgetsSecond, everysec: true, make: func(*world, *rand.Rand) fault { return powerLost{} }},
+		{name: "power lost", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, forgets: forgetsUnsynced, everysec: true, make: func(*world, *rand.Rand) fault { return powerLost{} }},
 
 		{name: "instance killed", hits: hitsProcess, lasts: brief(10, 1500), make: oneKilled},
 		{name: "writer killed at its commit", hits: hitsProcess, lasts: brief(10, 1000), make: oneKilledAtCommit},

@@ -9,9 +9,9 @@ import (
 
 // How far back a fault may make Redis forget what it acknowledged.
 const (
-	// forgetsSecond: with appendfsync everysec Redis writes its file at most two
+	// forgetsUnsynced: with appendfsync everysec Redis writes its file at most two
 	// seconds late (while an fsync goes on); half a second for a busy machine.
-	forgetsSecond = 2500 * time.Millisecond
+	forgetsUnsynced = 2500 * time.Millisecond
 	// forgetsLag: a primary of the Sentinels acknowledges nothing once its
 	// replicas are further behind than min-replicas-max-lag, two seconds, which
 	// it counts in whole ones. A cluster has no such setting here (see the
@@ -53,7 +53,7 @@ const lossSlack = 10 * time.Millisecond
 // excused tells whether any of the faults may have lost an acknowledged
 // operation. What counts is when Redis did it: an instance that was stopped
 // may tell its client much later.
-func (r ran) excused(o op) bool {
+func (r *ran) excused(o op) bool {
 	from, to := o.Call, o.Return
 	if o.At != 0 {
 		from, to = o.At*1e6, o.At*1e6+999_999
