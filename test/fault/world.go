@@ -72,15 +72,19 @@ type instance struct {
 	client, redis, postgres *wire // redis: nil but on one node
 }
 
+func postgresSettings() []string {
+	return []string{
+		"max_connections=40", "deadlock_timeout=200ms",
+		"track_commit_timestamp=on", // see falseReports
+	}
+}
+
 // newWorld starts a deployment, until the end of the test.
 func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
 	w := &world{setup: s, t: t, network: newNetwork(t)}
 	redisArgs := []string{"--appendfsync", s.fsync}
-	w.own = harness.Own(t, harness.OwnOptions{RedisArgs: redisArgs, PostgresSettings: []string{
-		"max_connections=40", "deadlock_timeout=200ms",
-		"track_commit_timestamp=on", // see falseReports
-	}})
+	w.own = harness.Own(t, harness.OwnOptions{RedisArgs: redisArgs, PostgresSettings: postgresSettings()})
 	redisURL := w.own.RedisURL
 	w.redis = w.own.Redis()
 	switch s.topology {
