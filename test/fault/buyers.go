@@ -297,7 +297,7 @@ func (m *market) read(client int, rng *rand.Rand, d sale) {
 	}
 	if got.State == "paused" {
 		// Redis does not have the drop, which is shown as Postgres has it.
-		o.Result = "missing"
+		o.Result = missing
 	} else {
 		o.Result = done
 	}

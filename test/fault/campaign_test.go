@@ -182,7 +182,12 @@ func TestEachFault(t *testing.T) {
 	only := os.Getenv(envFaults)
 	c := newTally()
 	var counting sync.Mutex
-	t.Cleanup(func() { t.Logf("\n%s", c.summary()) })
+	t.Cleanup(func() { // once all deployments are through
+		t.Logf("\n%s", c.summary())
+		if c.undecided > c.rounds/5 {
+			t.Errorf("%d histories are undecided: the check shows too little", c.undecided)
+		}
+	})
 	done := map[string]bool{}
 	for n, of := range flavours() {
 		all := slices.DeleteFunc(kindsOn(of.setup(binary)), func(k faultKind) bool {
@@ -214,6 +219,9 @@ func TestEachFault(t *testing.T) {
 			}
 			w.audit()
 		})
+	}
+	if len(done) == 0 {
+		t.Fatalf("%s is %q, which names no kind of fault", envFaults, only)
 	}
 }
 

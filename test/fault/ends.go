@@ -3,8 +3,11 @@ package fault
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/holdfast/holdfast/test/harness"
 )
@@ -13,8 +16,9 @@ import (
 // what its buyers were told.
 //
 // Where Redis may have lost data, acknowledged work that neither store has must
-// have been reported as lost: lost counts that, by kind. Only of a hold that
-// was about to lapse anyway nobody is told.
+// have been reported as lost, and must be of a time that the fault can reach:
+// lost counts that, by kind. Only of a hold that was about to lapse anyway
+// nobody is told.
 func (w *world) ends(d sale, ops []op, fates map[int64]fate, ran ran, well int64) (wrong []string, lost map[string]int) {
 	w.t.Helper()
 	complain := func(format string, args ...any) {
@@ -23,10 +27,10 @@ func (w *world) ends(d sale, ops []op, fates map[int64]fate, ran ran, well int64
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	defer cancel()
 
-	reported, lost, err := w.lostWork(ctx, d.ID)
-	if err != nil {
-		w.t.Fatal(err)
+	for _, twice := range reused(givenOf(ops, fates, ran.last[d.ID], ran.snapshots[d.ID])) {
+		complain("%s", twice)
 	}
+	reported, lost := w.awaitReports(ctx, d, ops, fates)
 	if ran.lossy == 0 && len(reported) > 0 {
 		complain("lost work is reported (%v) though nothing could be lost", reported)
 	}
@@ -71,6 +75,11 @@ func (w *world) ends(d sale, ops []op, fates map[int64]fate, ran ran, well int64
 			complain("size %q: %d sold of %d", size, sold[size], d.Totals[i])
 		}
 	}
+	if early, err := w.falseReports(ctx, d.ID); err != nil {
+		w.t.Fatal(err)
+	} else if len(early) > 0 {
+		complain("%v are reported as lost, though Postgres had bought them by then", early)
+	}
 	if d.Limit > 0 {
 		for user, n := range bought {
 			if n > d.Limit {
@@ -99,21 +108,34 @@ func (w *world) ends(d sale, ops []op, fates map[int64]fate, ran ran, well int64
 	if err := rows.Err(); err != nil {
 		w.t.Fatal(err)
 	}
-	told := map[int64]string{} // reservation → the key it was asked for with
+	for _, o := range ops {
+		// Between the first loss and the snapshot a drop may be gone until it is
+		// put back; at no other time is it.
+		amiss := ran.lossy > 0 && o.Return >= ran.lossy && o.Call <= ran.snapshots[d.ID].to
+		if o.Kind == stock && o.Result == missing && !amiss {
+			complain("Redis had lost the drop, though it could not: %v", o)
+		}
+	}
+	told := map[int64]bool{}
 	for _, o := range ops {
 		if o.Kind == purchase && o.acknowledged() {
-			if _, ok := purchases[o.ID]; !ok && !reported[o.ID]["purchase"] {
+			switch _, ok := purchases[o.ID]; {
+			case ok:
+			case !reported[o.ID]["purchase"]:
 				complain("the purchase of %d was acknowledged and is not in Postgres (%+v)", o.ID, fates[o.ID])
+			case !ran.excused(o):
+				complain("the purchase of %d is reported as lost, and no fault may have lost it: %v, done at %s", o.ID, o, clock(o.At*1e6))
 			}
 		}
 		if o.Kind == reserve && o.ID != 0 {
-			if key, ok := told[o.ID]; ok && key != o.Key {
-				complain("reservation %d was given to the requests %s and %s", o.ID, key, o.Key)
-			}
-			told[o.ID] = o.Key
+			told[o.ID] = true
 			lapsing := ran.lossy > 0 && o.Deadline*1e6 < well+reportFrom.Nanoseconds()
-			if _, ok := fates[o.ID]; !ok && len(reported[o.ID]) == 0 && !lapsing {
+			_, ok := fates[o.ID]
+			if !ok && len(reported[o.ID]) == 0 && !lapsing {
 				complain("reservation %d was given, neither store knows it, and it is not reported as lost", o.ID)
+			}
+			if !ok && reported[o.ID]["hold"] && !ran.excused(o) {
+				complain("reservation %d is reported as lost, and no fault may have lost it: %v, done at %s", o.ID, o, clock(o.At*1e6))
 			}
 		}
 	}
@@ -134,6 +156,30 @@ func (w *world) ends(d sale, ops []op, fates map[int64]fate, ran ran, well int64
 	}
 	return wrong, lost
 }
+
+// awaitReports is lostWork once every acknowledged purchase that is not
+// completed is in it, or after a while without: an instance that was stopped
+// until the end of the round still has to look.
+func (w *world) awaitReports(ctx context.Context, d sale, ops []op, fates map[int64]fate) (map[int64]map[string]bool, map[string]int) {
+	w.t.Helper()
+	for until := time.Now().Add(reportBound); ; time.Sleep(50 * time.Millisecond) {
+		reported, lost, err := w.lostWork(ctx, d.ID)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		waits := slices.ContainsFunc(ops, func(o op) bool {
+			_, known := fates[o.ID]
+			return o.Kind == purchase && o.acknowledged() && fates[o.ID].Status != "completed" && !reported[o.ID]["purchase"] ||
+				o.Kind == reserve && o.ID != 0 && !known && len(reported[o.ID]) == 0 && o.Deadline > time.Now().UnixMilli()
+		})
+		if !waits || time.Now().After(until) {
+			return reported, lost
+		}
+	}
+}
+
+// reportBound is how long a report may take once all else is well.
+const reportBound = 5 * time.Second
 
 // reportFrom: a hold whose deadline is nearer than this when the loss is found
 // may have lapsed in order, and is not reported.
@@ -161,6 +207,21 @@ func (w *world) lostWork(ctx context.Context, drop int64) (map[int64]map[string]
 		counts[kind]++
 	}
 	return reported, counts, rows.Err()
+}
+
+// falseReports are the reservations of a drop that were reported as a lost
+// purchase or hold when their purchase had been in Postgres for a while. One
+// that was committed later is none: a hold that was reported can be bought after all.
+func (w *world) falseReports(ctx context.Context, drop int64) ([]int64, error) {
+	// A commit takes its time before it is flushed and can be seen.
+	const slack = "1 second"
+	rows, err := w.db.Query(ctx, `SELECT l.id FROM lost_work AS l JOIN purchases AS p ON p.id = l.id
+		WHERE l.drop_id = $1 AND l.kind IN ('purchase', 'hold')
+			AND pg_xact_commit_timestamp(p.xmin) < l.found_at - $2::text::interval ORDER BY l.id`, drop, slack)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
 // audit has the command itself compare the two stores.

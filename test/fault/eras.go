@@ -27,7 +27,15 @@ import (
 //     the snapshot has; what was under way at its moment counts by whether the
 //     snapshot has it, or not at all (after).
 //   - Of the time between: that nothing acknowledged vanished without a report,
-//     nothing was sold twice, no id repeats, both stores agree (ends.go).
+//     or was of a time that the fault cannot reach (losses.go), nothing was sold
+//     twice, no id repeats, both stores agree (ends.go).
+//
+// How long is between: where the old server is dead, until another serves the
+// drop. Where it was emptied, or comes back with less, until it serves again.
+// Where it was paused, cut off or demoted, it may answer somebody beside the
+// new one: refusals and reads do not tell whose they are, so the snapshot comes
+// only when the old server follows the new one, and the first seconds of that
+// one's sale are not tried for an order.
 //
 // To drop the lost operations from one long history would not do: reads and
 // refusals before the fault have seen their effects.
@@ -61,7 +69,10 @@ type snapshot struct {
 }
 
 // after is what was done from a snapshot on, and the sale that it begins with.
-func after(s sale, ops []op, snap snapshot) (sale, []op) {
+// What was under way at the snapshot, and is neither in it nor in the stores
+// afterwards (fates), was done by the server that is gone: an instance that was
+// stopped can tell so much later. It is lost, which ends.go judges.
+func after(s sale, ops []op, snap snapshot, fates map[int64]fate) (sale, []op) {
 	var out []op
 	given := map[int64]bool{}
 	for _, o := range ops {
@@ -81,7 +92,8 @@ func after(s sale, ops []op, snap snapshot) (sale, []op) {
 				continue
 			}
 			if o.ID != 0 {
-				if _, ok := snap.holds[o.ID]; ok {
+				_, had := snap.holds[o.ID]
+				if _, has := fates[o.ID]; had || !has {
 					continue
 				}
 			} else if o.Result != unknown {
@@ -89,11 +101,11 @@ func after(s sale, ops []op, snap snapshot) (sale, []op) {
 			}
 			given[o.ID] = true
 		case purchase, cancel:
-			wanted := sold
+			wanted, ended := sold, "completed"
 			if o.Kind == cancel {
-				wanted = cancelled
+				wanted, ended = cancelled, "cancelled"
 			}
-			if o.acknowledged() && snap.holds[o.ID].Status == wanted || !o.acknowledged() && o.Result != unknown {
+			if o.acknowledged() && (snap.holds[o.ID].Status == wanted || fates[o.ID].Status != ended) || !o.acknowledged() && o.Result != unknown {
 				continue
 			}
 		case stock:

@@ -42,6 +42,7 @@ func TestAfter(t *testing.T) {
 		keys: map[string]int64{"a": 1, "b": 2},
 	}
 	lapseBy := func(deadline int64) int64 { return at(deadline + 2000) }
+	fates := map[int64]fate{1: {Status: "completed"}, 2: {Status: "completed"}, 3: {Status: "active"}, 4: {Status: "active"}}
 	for name, c := range map[string]struct {
 		ops  func(*line)
 		want porcupine.CheckResult
@@ -54,6 +55,13 @@ func TestAfter(t *testing.T) {
 			l.reserve(90, 103, 7, 1, 400, done).key("a").ask(purchase, 95, 110, 2, done).
 				reserve(99, 104, 9, 3, 600, done).read(105, 106, 0, 2, 1)
 		}, porcupine.Ok},
+		"what was under way is lost": {func(l *line) {
+			l.reserve(90, 120, 9, 5, 600, done).reserve(91, 121, 9, 6, 600, done).ask(purchase, 125, 126, 5, expired).
+				read(130, 131, 1, 1, 1)
+		}, porcupine.Ok},
+		"what was under way is not lost, and has no room": {func(l *line) {
+			l.reserve(90, 120, 9, 3, 600, done).reserve(91, 121, 9, 4, 600, done)
+		}, porcupine.Illegal},
 		"what is lost has lapsed": {func(l *line) {
 			l.reserve(5, 6, 9, 5, 600, done).ask(purchase, 103, 104, 5, expired).read(105, 106, 1, 1, 1)
 		}, porcupine.Ok},
@@ -70,7 +78,7 @@ func TestAfter(t *testing.T) {
 			t.Parallel()
 			var l line
 			c.ops(&l)
-			begun, rest := after(s, l, snap)
+			begun, rest := after(s, l, snap, fates)
 			if v := check(begun, rest, nil, lapseBy); v.result != c.want {
 				t.Errorf("%v, want %v", v.result, c.want)
 			}

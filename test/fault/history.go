@@ -26,6 +26,7 @@ const (
 	done     = "ok"       // it happened, by this call
 	repeated = "repeated" // it had happened, and the same is answered again
 	either   = "done"     // it happened, by this call or an earlier one
+	missing  = "missing"  // of a stock read: Redis does not have the drop
 )
 
 // never is the return time of an operation that has none.

@@ -15,9 +15,14 @@ type faultKind struct {
 
 	// stopsSweep: lapsed holds may wait while it lasts.
 	stopsSweep bool
-	// losesData: Redis may forget what it acknowledged, which has then to be
-	// reported as lost.
-	losesData bool
+	// forgets is how far back Redis may forget what it acknowledged, which has
+	// then to be reported as lost; 0: it forgets nothing.
+	forgets time.Duration
+	// replaced: the server that it hits is dead until it is healed, and another
+	// takes its place meanwhile.
+	replaced bool
+	// wakes: the processes that it hits go on afterwards, with what they knew.
+	wakes bool
 	// everysec: it needs a Redis that may lose the last second.
 	everysec bool
 
@@ -49,6 +54,9 @@ func wired(l link, toxics func(*rand.Rand) []toxic) func(*world, *rand.Rand) fau
 	return func(w *world, rng *rand.Rand) fault { return badWires{w.oneOrAll(rng, l), toxics(rng)} }
 }
 
+// kills tells whether instances end.
+func (k faultKind) kills() bool { return k.hits == hitsAll || k.hits == hitsProcess && !k.wakes }
+
 // kinds are all faults, in the order in which the short form goes through them.
 func kinds() []faultKind {
 	one := []topology{single}
@@ -62,14 +70,14 @@ func kinds() []faultKind {
 		{name: "false expiries", hits: hitsHints, lasts: brief(1000, 3000), make: of(falseExpiries)},
 		{name: "memory full", on: one, hits: hitsRedis, lasts: brief(500, 2500), make: of(memoryFull)},
 
-		{name: "flushall", on: one, hits: hitsRedis, stopsSweep: true, losesData: true, make: of(flushAll)},
-		{name: "redis emptied", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, losesData: true, make: of(redisEmptied)},
-		{name: "power lost", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, losesData: true, everysec: true, make: func(*world, *rand.Rand) fault { return powerLost{} }},
+		{name: "flushall", on: one, hits: hitsRedis, stopsSweep: true, forgets: forgetsAll, make: of(flushAll)},
+		{name: "redis emptied", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, forgets: forgetsAll, make: of(redisEmptied)},
+		{name: "power lost", on: one, hits: hitsRedis, lasts: brief(50, 1000), stopsSweep: true, forgets: forgetsUnsynced, everysec: true, make: func(*world, *rand.Rand) fault { return powerLost{} }},
 
 		{name: "instance killed", hits: hitsProcess, lasts: brief(10, 1500), make: oneKilled},
 		{name: "writer killed at its commit", hits: hitsProcess, lasts: brief(10, 1000), make: oneKilledAtCommit},
 		{name: "all instances killed", hits: hitsProcess, lasts: brief(10, 700), stopsSweep: true, make: allKilled},
-		{name: "instance paused", hits: hitsProcess, lasts: brief(300, 3500), make: onePaused},
+		{name: "instance paused", hits: hitsProcess, lasts: brief(300, 3500), wakes: true, make: onePaused},
 		{name: "rolling restart", hits: hitsAll, make: func(*world, *rand.Rand) fault { return rolling{} }},
 
 		{name: "postgres stopped", hits: hitsPostgres, lasts: brief(300, 2000), make: of(postgresStopped)},
@@ -124,14 +132,14 @@ func place(w *world, rng *rand.Rand, lasts time.Duration, k faultKind, p plan) (
 	for range 20 {
 		f := planned{
 			kind: k.name, hits: k.hits, lasts: k.lasts[0],
-			stopsSweep: k.stopsSweep, losesData: k.losesData,
+			stopsSweep: k.stopsSweep, forgets: k.forgets, replaced: k.replaced, kills: k.kills(),
 		}
 		if k.lasts[1] > k.lasts[0] {
 			f.lasts += time.Duration(rng.Int64N(int64(k.lasts[1] - k.lasts[0])))
 		}
 		f.lasts = min(f.lasts, lasts/2)
 		within := lasts - f.lasts - gap
-		if k.losesData {
+		if k.forgets > 0 {
 			within /= 2 // so that much is seen after it
 		}
 		f.at = gap + time.Duration(rng.Int64N(int64(within)))
@@ -140,9 +148,10 @@ func place(w *world, rng *rand.Rand, lasts time.Duration, k faultKind, p plan) (
 				f.at < o.at+o.lasts+gap && o.at < f.at+f.lasts+gap
 		})
 		// What an instance has acknowledged and Redis lost only that instance
-		// can report: where it is gone too, nobody can.
+		// can report: where it is killed too, nobody can. One that is merely
+		// stopped wakes with answers of the lost server in its sockets, and can.
 		silent := slices.ContainsFunc(p, func(o planned) bool {
-			return k.losesData && (o.hits == hitsProcess || o.hits == hitsAll) || o.losesData && (k.hits == hitsProcess || k.hits == hitsAll)
+			return k.forgets > 0 && o.kills || o.forgets > 0 && k.kills()
 		})
 		if !overlaps && !silent {
 			f.fault = k.make(w, rng)

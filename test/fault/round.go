@@ -74,7 +74,6 @@ func (w *world) judge(s roundSetup, m *market, ran ran, well int64) outcome {
 	w.t.Helper()
 	out := outcome{unknown: m.unknown, violations: m.wrong, lost: map[string]int{}}
 	byDrop := m.history.byDrop()
-	ids := map[int64]int64{}
 	for _, d := range m.drops {
 		ops := byDrop[d.ID]
 		out.ops += len(ops)
@@ -93,7 +92,7 @@ func (w *world) judge(s roundSetup, m *market, ran ran, well int64) outcome {
 		if ran.lossy > 0 {
 			histories[0].Ops = before(ops, ran.lossy)
 			histories[0].Fates = withSeen(fates, ran.last[d.ID])
-			begun, rest := after(d, ops, ran.snapshots[d.ID])
+			begun, rest := after(d, ops, ran.snapshots[d.ID], fates)
 			histories = append(histories, kept{begun, rest, fates})
 		}
 		for _, h := range histories {
@@ -121,14 +120,6 @@ func (w *world) judge(s roundSetup, m *market, ran ran, well int64) outcome {
 				out.late = append(out.late, f.Ended-f.Deadline)
 			}
 		}
-		for _, o := range ops {
-			if o.Kind == reserve && o.ID != 0 {
-				ids[o.ID] = o.User
-			}
-		}
-	}
-	for _, id := range w.handedOut(ids) {
-		out.violations = append(out.violations, fmt.Sprintf("reservation id %d was handed out in an earlier round too", id))
 	}
 	return out
 }

@@ -3,8 +3,6 @@ package fault
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +61,6 @@ type world struct {
 	redis     redis.UniversalClient // straight
 	db        *pgxpool.Pool         // straight
 	users     []int64
-	seen      map[int64]int64 // reservation → user: what was handed out in all rounds
 }
 
 // instance is one holdfast process and the wires to it and from it.
@@ -75,14 +72,19 @@ type instance struct {
 	client, redis, postgres *wire // redis: nil but on one node
 }
 
+func postgresSettings() []string {
+	return []string{
+		"max_connections=40", "deadlock_timeout=200ms",
+		"track_commit_timestamp=on", // see falseReports
+	}
+}
+
 // newWorld starts a deployment, until the end of the test.
 func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
-	w := &world{setup: s, t: t, network: newNetwork(t), seen: map[int64]int64{}}
+	w := &world{setup: s, t: t, network: newNetwork(t)}
 	redisArgs := []string{"--appendfsync", s.fsync}
-	w.own = harness.Own(t, harness.OwnOptions{RedisArgs: redisArgs, PostgresSettings: []string{
-		"max_connections=40", "deadlock_timeout=200ms",
-	}})
+	w.own = harness.Own(t, harness.OwnOptions{RedisArgs: redisArgs, PostgresSettings: postgresSettings()})
 	redisURL := w.own.RedisURL
 	w.redis = w.own.Redis()
 	switch s.topology {
@@ -275,15 +277,4 @@ func (w *world) inOurTime(f fate) fate {
 		f.Ended -= skew
 	}
 	return f
-}
-
-// handedOut notes the ids of a round and says which had been given before.
-func (w *world) handedOut(ids map[int64]int64) (again []int64) {
-	for _, id := range slices.Sorted(maps.Keys(ids)) {
-		if _, ok := w.seen[id]; ok {
-			again = append(again, id)
-		}
-		w.seen[id] = ids[id]
-	}
-	return again
 }
