@@ -119,11 +119,14 @@ func (s *Store) eachPurchase(ctx context.Context, drop int64, page func([]engine
 func (s *Store) purchases(ctx context.Context, after, end int64) ([]engine.End, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	// Reservations are looked up one by one: without statistics, as in a database
+	// just restored, the planner would read all of them for every page.
 	rows, err := s.pool.Query(ctx, `
 		SELECT p.id, p.drop_id, p.user_id, p.size, p.purchased_at,
 			coalesce(r.created_at, p.purchased_at), coalesce(r.deadline, p.purchased_at)
-		FROM purchases AS p LEFT JOIN reservations AS r ON r.id = p.id
-		WHERE p.id > $1 AND p.id < $2 ORDER BY p.id LIMIT $3`, after, end, purchasePage)
+		FROM (SELECT * FROM purchases WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3) AS p
+		LEFT JOIN LATERAL (SELECT created_at, deadline FROM reservations WHERE id = p.id LIMIT 1) AS r ON true
+		ORDER BY p.id`, after, end, purchasePage)
 	if err != nil {
 		return nil, wrap("read purchases", err)
 	}

@@ -3,4 +3,4 @@
 package persist_test
 
 // slowdown is what the race detector costs where a test has a bound in time.
-const slowdown = 3
+const slowdown = 12
