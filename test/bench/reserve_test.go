@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -178,8 +179,10 @@ func (s *sale) straight(n, batch int) float64 {
 	drop := s.open()
 	client := must(engine.NewClient(engine.ClientConfig{URL: s.env.RedisURL, PoolSize: n}))
 	defer func() { check(s.b, client.Close()) }()
-	base := engine.KeyPrefix(s.env.Prefix, s.engine.Partitions(), int(drop%int64(s.engine.Partitions())))
+	p := s.engine.Partition(drop)
+	base := engine.KeyPrefix(s.env.Prefix, s.engine.Partitions(), p)
 	args := lua.ReserveArgs{
+		Meta: base + "meta", Token: strconv.FormatInt(s.engine.Epoch(p), 10), Ledger: base + "ledger", MaxLedger: 1 << 30,
 		DropKey:   fmt.Sprintf("%sdrop:%d", base, drop),
 		Deadlines: base + "deadlines", Events: base + "events",
 		Buyers: fmt.Sprintf("%sbuyers:%d", base, drop), Idem: fmt.Sprintf("%sidem:%d", base, drop),
