@@ -45,7 +45,10 @@ func TestSentinelFailoverDuringASale(t *testing.T) {
 	r.stop()
 	r.settled(t, s.Redis(), true)
 
-	open(t, e, 99, 5, hold(engine.MinHold))
+	dead.Start()
+	s.AwaitReplicas() // until then it may refuse writes
+	d := engine.Drop{ID: 99, Start: time.Now().Add(-time.Hour), Hold: engine.MinHold, Sizes: []engine.SizeStock{{Stock: 5}}}
+	harness.Eventually(t, 10*time.Second, func() error { return e.Open(t.Context(), d) })
 	fill(t, e, 99, 5)
 	harness.Eventually(t, 10*time.Second, func() error { return stockIs(t, e, 99, 5, 0, 0) })
 }
