@@ -93,15 +93,21 @@ func retries(c redis.UniversalClient) int {
 	return 0
 }
 
+// eachMaster calls do for every server that takes writes: the masters of a
+// cluster, at once, or the one there is. It returns the first error.
+func eachMaster(ctx context.Context, c redis.UniversalClient, do func(context.Context, redis.Cmdable) error) error {
+	cluster, ok := c.(*redis.ClusterClient)
+	if !ok {
+		return do(ctx, c)
+	}
+	return cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return do(ctx, master) })
+}
+
 // ping is nil when Redis answers. Of a cluster one master must: while another
 // is being replaced, most drops are served.
 func ping(ctx context.Context, c redis.UniversalClient) error {
-	cluster, ok := c.(*redis.ClusterClient)
-	if !ok {
-		return c.Ping(ctx).Err()
-	}
 	var answers atomic.Bool
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+	err := eachMaster(ctx, c, func(ctx context.Context, master redis.Cmdable) error {
 		err := master.Ping(ctx).Err()
 		if err == nil {
 			answers.Store(true)

@@ -20,7 +20,7 @@ import (
 // means that nothing was done.
 type epochs struct {
 	admitted []atomic.Int64 // by partition, as far as this engine knows; 0: fenced, or not known yet
-	newest   []atomic.Int64 // the greatest that this engine has worked in
+	newest   []atomic.Int64 // the greatest that is known to have been served, here or elsewhere
 	changed  []atomic.Bool  // another epoch than before was found, and nobody has looked after it
 	news     chan struct{}  // has a value when something above changed
 	alone    *sync.Mutex    // of admitAlone
@@ -77,7 +77,7 @@ func (e *Engine) standing(ctx context.Context, partition int) (s Standing, previ
 // durable says whether Redis keeps what it acknowledged through a crash. What
 // cannot be known counts as no.
 func (e *Engine) durable(ctx context.Context) bool {
-	lasts := func(ctx context.Context, c redis.Cmdable) error {
+	return eachMaster(ctx, e.redis, func(ctx context.Context, c redis.Cmdable) error {
 		for name, want := range map[string]string{"appendonly": "yes", "appendfsync": "always"} {
 			have, err := c.ConfigGet(ctx, name).Result()
 			if err != nil {
@@ -88,11 +88,7 @@ func (e *Engine) durable(ctx context.Context) bool {
 			}
 		}
 		return nil
-	}
-	if cluster, ok := e.redis.(*redis.ClusterClient); ok {
-		return cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return lasts(ctx, c) }) == nil
-	}
-	return lasts(ctx, e.redis) == nil
+	}) == nil
 }
 
 // Refresh learns the epoch of a partition anew, and says whether it is served.

@@ -54,7 +54,7 @@ func (m *memoryWatch) look(ctx context.Context, e *Engine) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
 	var used atomic.Int64 // percent, of the fullest
-	ask := func(ctx context.Context, c redis.Cmdable) error {
+	err := eachMaster(ctx, e.redis, func(ctx context.Context, c redis.Cmdable) error {
 		info, err := c.Info(ctx, "memory").Result()
 		if err != nil {
 			return err
@@ -69,13 +69,7 @@ func (m *memoryWatch) look(ctx context.Context, e *Engine) {
 				return nil
 			}
 		}
-	}
-	var err error
-	if cluster, ok := e.redis.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return ask(ctx, c) })
-	} else {
-		err = ask(ctx, e.redis)
-	}
+	})
 	if err != nil {
 		return
 	}

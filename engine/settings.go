@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -104,11 +103,5 @@ func replicasOf(ctx context.Context, c redis.Cmdable) int {
 	if err != nil {
 		return 0
 	}
-	_, after, _ := strings.Cut(info, "connected_slaves:")
-	digits, _, _ := strings.Cut(after, "\r\n")
-	n, err := strconv.Atoi(digits)
-	if err != nil {
-		return 0
-	}
-	return n
+	return int(infoNumber(info, "connected_slaves"))
 }

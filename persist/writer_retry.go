@@ -18,7 +18,7 @@ const (
 )
 
 // persistently repeats do until it succeeds, Postgres refuses its data, or
-// another epoch has begun.
+// another epoch has begun, of which nothing is logged here.
 // Any other error it returns only once the writer is stopping: a server that
 // is away must not hold up Stop.
 func (w *Writer) persistently(server *outage, do func(context.Context) error) error {
