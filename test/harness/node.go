@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,7 +27,7 @@ type Node struct {
 	tb     testing.TB
 	server *devservers.Redis
 	addr   string
-	bus    int // port of the cluster bus; 0 outside a cluster
+	bus    string // port of the cluster bus; "" outside a cluster
 	client *redis.Client
 
 	mu     sync.Mutex
@@ -41,8 +39,8 @@ type nodeConfig struct {
 	name    string
 	args    []string
 	cluster bool
-	// sentinel gives the configuration of a Sentinel; nil for a data node.
-	sentinel func(port int) string
+	// sentinel is the configuration of a Sentinel; "" for a data node.
+	sentinel string
 }
 
 // startNode starts a node on free ports, and kills it at the test's end.
@@ -73,23 +71,17 @@ func startNode(tb testing.TB, cfg nodeConfig) *Node {
 
 func newNode(tb testing.TB, cfg nodeConfig, dir string) (*Node, error) {
 	tb.Helper()
-	port, bus, err := freePorts()
-	if err != nil {
-		return nil, err
-	}
-	n := &Node{Name: cfg.name, tb: tb, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	n := &Node{Name: cfg.name, tb: tb, addr: net.JoinHostPort("127.0.0.1", FreePort(tb))}
 	node := devservers.NodeConfig{
-		Dir: dir, Addr: n.addr, Args: cfg.args,
+		Dir: dir, Addr: n.addr, Args: cfg.args, Sentinel: cfg.sentinel,
 		Died: func(err error) { tb.Errorf("harness: %s: %v", cfg.name, err) },
 	}
 	if cfg.cluster {
-		n.bus = bus
+		n.bus = FreePort(tb)
 		// By default the bus is 10,000 above, which may be an ephemeral port.
-		node.Args = append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus)}, cfg.args...)
+		node.Args = append([]string{"--cluster-enabled", "yes", "--cluster-port", n.bus}, cfg.args...)
 	}
-	if cfg.sentinel != nil {
-		node.Sentinel = cfg.sentinel(port)
-	}
+	var err error
 	if n.server, err = devservers.NewNode(node); err != nil {
 		return nil, err
 	}
@@ -128,29 +120,6 @@ func (n *Node) Rejoin() { n.tb.Helper(); n.must("config", "set", "requirepass", 
 
 // nodeTimeout bounds each call of the harness's own to a node.
 const nodeTimeout = 2 * time.Second
-
-// freePorts chooses two ports that nothing listens on, below those that the
-// system gives to outgoing connections: a killed node's port must be free
-// still when it starts again.
-func freePorts() (port, bus int, err error) {
-	const lowest, highest, tries = 20000, 32000, 100
-	for range tries {
-		port = lowest + 2*rand.IntN((highest-lowest)/2)
-		bus = port + 1
-		if err = errors.Join(bindable(port), bindable(bus)); err == nil {
-			return port, bus, nil
-		}
-	}
-	return 0, 0, fmt.Errorf("no free port in %d … %d: %w", lowest, highest, err)
-}
-
-func bindable(port int) error {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return err
-	}
-	return l.Close()
-}
 
 func (n *Node) close() {
 	err := errors.Join(n.client.Close(), n.server.Kill())

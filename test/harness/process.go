@@ -3,13 +3,10 @@ package harness
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -233,22 +230,6 @@ func (o *Output) raced() bool {
 }
 
 func hasRace(text []byte) bool { return strings.Contains(string(text), "WARNING: DATA RACE") }
-
-// FreePort gives a port of the loopback below those that systems hand out for
-// outgoing connections, so that none of these takes it meanwhile.
-func FreePort(tb testing.TB) string {
-	tb.Helper()
-	for range 100 {
-		port := strconv.Itoa(15_000 + rand.IntN(15_000))
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
-		if err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	tb.Fatal("no free port")
-	return ""
-}
 
 // Alive tells whether there is a process of this id that is no zombie.
 func Alive(pid int) bool {

@@ -62,14 +62,13 @@ func OwnSentinel(tb testing.TB, o SentinelOptions) *SentinelEnv {
 		replica := append([]string{"--replicaof", host + " " + port}, args...)
 		s.Nodes = append(s.Nodes, startNode(tb, nodeConfig{name: fmt.Sprintf("node %d", i+1), args: replica}))
 	}
+	config := strings.NewReplacer("NAME", SentinelMaster, "HOST", host, "PORT", port, "QUORUM", strconv.Itoa(sentinelQuorum)).Replace(
+		"sentinel monitor NAME HOST PORT QUORUM\n" +
+			"sentinel down-after-milliseconds NAME 1000\n" +
+			"sentinel failover-timeout NAME 4000\n" +
+			"sentinel parallel-syncs NAME 2\n")
 	for i := range 3 {
-		n := startNode(tb, nodeConfig{name: fmt.Sprintf("sentinel %d", i), sentinel: func(int) string {
-			return strings.NewReplacer("NAME", SentinelMaster, "HOST", host, "PORT", port, "QUORUM", strconv.Itoa(sentinelQuorum)).Replace(
-				"sentinel monitor NAME HOST PORT QUORUM\n" +
-					"sentinel down-after-milliseconds NAME 1000\n" +
-					"sentinel failover-timeout NAME 4000\n" +
-					"sentinel parallel-syncs NAME 2\n")
-		}})
+		n := startNode(tb, nodeConfig{name: fmt.Sprintf("sentinel %d", i), sentinel: config})
 		// By default they look around every ten seconds and meet each other
 		// within two. A Sentinel that does not know the command is slower.
 		_ = n.do("sentinel", "debug", "info-period", "500", "publish-period", "200", "ask-period", "200").Err()
