@@ -9,6 +9,7 @@ import (
 
 type metrics struct {
 	outcomes *prometheus.CounterVec
+	early    prometheus.Counter
 	batch    prometheus.Histogram
 	releases prometheus.Counter
 	late     prometheus.Histogram
@@ -22,6 +23,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "holdfast_engine_outcomes_total",
 			Help: "Outcomes of reserve, purchase and cancel.",
 		}, []string{"call", "outcome"}),
+		early: f.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_engine_early_refusals_total",
+			Help: "Reserves that were refused without asking Redis.",
+		}),
 		batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "holdfast_engine_reserve_batch_size",
 			Help:    "Requests that went in one reserve call.",
