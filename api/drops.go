@@ -20,8 +20,7 @@ func (a *API) createDrop(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	d, err := a.catalogue.create(ctx, a.engine, n)
 	if err != nil {
 		return err
@@ -42,8 +41,7 @@ func (a *API) listDrops(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	drops, err := a.catalogue.list(ctx, int(limit), before)
 	if err != nil {
 		return err
@@ -68,8 +66,7 @@ func (a *API) getDrop(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	d, err := a.catalogue.drop(ctx, id)
 	if err != nil {
 		return err

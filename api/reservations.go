@@ -24,8 +24,7 @@ func (a *API) reserve(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	user, err := a.person(ctx, b)
 	if err != nil {
 		return err
@@ -41,7 +40,8 @@ func (a *API) reserve(c *fiber.Ctx) error {
 			r.Status, r.Ended = now.Status, now.Ended
 		}
 	}
-	return c.Status(fiber.StatusCreated).JSON(renderReservation(r))
+	hold := renderReservation(r)
+	return sendReservation(c, fiber.StatusCreated, &hold)
 }
 
 // person is the id of who reserves: somebody known, or a guest who is found or
@@ -86,8 +86,7 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	r, err := a.engine.Purchase(ctx, id)
 	if errors.Is(err, engine.ErrExpired) || errors.Is(err, engine.ErrReservationNotFound) {
 		// A Redis that lost its data does not know the receipt; Postgres may.
@@ -104,7 +103,8 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	if r.Replayed {
 		status = fiber.StatusOK
 	}
-	return c.Status(status).JSON(renderReceipt(r))
+	receipt := renderReceipt(r)
+	return sendReceipt(c, status, &receipt)
 }
 
 func (a *API) cancel(c *fiber.Ctx) error {
@@ -112,8 +112,7 @@ func (a *API) cancel(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	r, err := a.engine.Cancel(ctx, id)
 	if err != nil {
 		return err
@@ -134,8 +133,7 @@ func (a *API) getReservation(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	b, err := a.lookUp(ctx, id)
 	if err != nil {
 		return err
