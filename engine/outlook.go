@@ -75,8 +75,9 @@ func (o *outlook) refuse(ctx context.Context, drop int64, size string) (error, *
 	if d == nil {
 		return nil, nil
 	}
+	came := time.Now()
 	for waited := false; ; waited = true {
-		refusal, wait, p := d.ask(size, o.maxAge, waited)
+		refusal, wait, p := d.ask(size, came, o.maxAge, waited)
 		if wait == nil {
 			return refusal, p
 		}
@@ -88,9 +89,10 @@ func (o *outlook) refuse(ctx context.Context, drop int64, size string) (error, *
 	}
 }
 
-// ask looks once: it gives the refusal, what to wait for, or the probe. Who has
-// waited already neither waits nor asks for others again.
-func (d *dropOutlook) ask(size string, maxAge time.Duration, waited bool) (refusal error, wait chan struct{}, p *probe) {
+// ask looks once for a request that came at a time: it gives the refusal, what
+// to wait for, or the probe. Who has waited already neither waits nor asks for
+// others again.
+func (d *dropOutlook) ask(size string, came time.Time, maxAge time.Duration, waited bool) (refusal error, wait chan struct{}, p *probe) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v := &d.closed
@@ -103,7 +105,7 @@ func (d *dropOutlook) ask(size string, maxAge time.Duration, waited bool) (refus
 	switch {
 	case !v.until.IsZero() && !now.Before(v.until):
 		return nil, nil, nil // everybody asks: it starts
-	case now.Sub(v.asOf) <= maxAge:
+	case now.Sub(v.asOf) <= maxAge, v.asOf.After(came): // the latter is as good as asking
 		return v.refusal, nil, nil
 	case waited:
 		return nil, nil, nil
