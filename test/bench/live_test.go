@@ -24,10 +24,14 @@ import (
 
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
+	"github.com/holdfast/holdfast/test/bench/report"
 	"github.com/holdfast/holdfast/test/harness"
 )
 
 const (
+	connections = 64
+	people      = 1000
+
 	watching   = 2000   // clients of /ws
 	stalling   = 50     // more of them, which never read
 	liveUnits  = 20_000 // sold in a round
@@ -103,6 +107,8 @@ func newFanOut(b *testing.B) *fanOut {
 	})
 	return f
 }
+
+func median(v []float64) float64 { return report.Series(v).Median() }
 
 func (f *fanOut) run() {
 	b := f.b
