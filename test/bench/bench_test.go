@@ -62,6 +62,12 @@ var phases = []struct {
 	{"soldout", soldOutPhase},
 	{"checkout", checkoutPhase},
 	{"browse", browsePhase},
+	{"latency", latencyPhase},
+	{"writer", writerPhase},
+	{"restore", restorePhase},
+	{"idle", idlePhase},
+	{"flat", flatPhase},
+	{"cluster", clusterPhase},
 }
 
 // BenchmarkSale measures Holdfast beside what people would pick instead, and

@@ -24,6 +24,8 @@ type shopper struct {
 	*stage
 	c    *contender
 	drop int64
+	// before is what the drop said at first.
+	before dropState
 	// ids are the reservations that were given, by worker.
 	ids [][]int64
 	won int64 // steps
@@ -33,6 +35,28 @@ type shopper struct {
 func (s *stage) shop(c *contender, workers int, units int64) *shopper {
 	s.Helper()
 	return &shopper{stage: s, c: c, drop: s.open(c, units, time.Hour), ids: make([][]int64, workers)}
+}
+
+// shopAt gives who shops at a drop that has a history.
+func (s *stage) shopAt(c *contender, drop int64, workers int) *shopper {
+	s.Helper()
+	shop := &shopper{stage: s, c: c, drop: drop, ids: make([][]int64, workers)}
+	shop.before = shop.state()
+	return shop
+}
+
+// dropState is what a drop says of itself.
+type dropState struct {
+	Total     int64 `json:"total_stock"`
+	Available int64 `json:"available_stock"`
+	Held      int64 `json:"held"`
+	Sold      int64 `json:"sold"`
+}
+
+func (s *shopper) state() (d dropState) {
+	s.Helper()
+	check(s.B, json.Unmarshal(s.get(fmt.Sprintf("%s/api/drops/%d", s.c.process.URL, s.drop)), &d))
+	return d
 }
 
 // open creates a drop.
@@ -169,19 +193,15 @@ func (s *shopper) allWon(r *load.Result) {
 	}
 }
 
-// right checks what the drop says, and that no reservation was given twice.
+// right checks what the drop says after so many were held and sold, and that no
+// reservation was given twice.
 func (s *shopper) right(held, sold int64) {
 	s.Helper()
 	if s.c.constant {
 		return
 	}
-	var d struct {
-		Total     int64 `json:"total_stock"`
-		Available int64 `json:"available_stock"`
-		Held      int64 `json:"held"`
-		Sold      int64 `json:"sold"`
-	}
-	check(s.B, json.Unmarshal(s.get(fmt.Sprintf("%s/api/drops/%d", s.c.process.URL, s.drop)), &d))
+	d := s.state()
+	held, sold = held+s.before.Held, sold+s.before.Sold
 	if d.Held != held || d.Sold != sold || d.Available+held+sold != d.Total {
 		s.Errorf("%s: %d were held and %d sold, but the drop says %+v", s.c.name, held, sold, d)
 	}

@@ -16,12 +16,18 @@ import (
 func (s *stage) reserveTurn(c *contender, workers int) float64 {
 	s.Helper()
 	shop := s.shop(c, workers, plenty)
-	step := shop.reserve()
-	shop.allWon(shop.run(load.Config{Duration: warmUp}, step))
-	r := shop.run(load.Config{Duration: s.plan.turn}, step)
-	shop.allWon(r)
+	rate := shop.rate(shop.reserve())
 	shop.right(shop.won, 0)
 	c.rest()
+	return rate
+}
+
+// rate is how often a second the step succeeds; nothing else may come of it.
+func (s *shopper) rate(step load.Step) float64 {
+	s.Helper()
+	s.allWon(s.run(load.Config{Duration: warmUp}, step))
+	r := s.run(load.Config{Duration: s.plan.turn}, step)
+	s.allWon(r)
 	return r.Rate("", load.Won)
 }
 
@@ -34,7 +40,7 @@ func (s *stage) reserveTurns(workers int, all []*contender) []turn {
 }
 
 func reservePhase(s *stage) {
-	all := append([]*contender{s.baseline(ceiling, "constant"), s.holdfastContender()}, s.postgresBaselines()...)
+	all := append([]*contender{s.baseline(ceiling, "constant"), s.deploy().serve()}, s.postgresBaselines()...)
 	turns := append(s.reserveTurns(crowd, all), s.redisReserves(crowd)...)
 	s.compare("reserve", "Successful reserves a second", "/s", append(turns, s.engineReserves(crowd)...))
 	s.finish(all...)
@@ -42,7 +48,7 @@ func reservePhase(s *stage) {
 
 func reserve64Phase(s *stage) {
 	const few = 64
-	all := append([]*contender{s.baseline(ceiling, "constant"), s.holdfastContender()}, s.postgresBaselines()...)
+	all := append([]*contender{s.baseline(ceiling, "constant"), s.deploy().serve()}, s.postgresBaselines()...)
 	s.compare("reserve64", "Successful reserves a second, 64 connections", "/s", s.reserveTurns(few, all))
 	s.finish(all...)
 }
@@ -79,7 +85,7 @@ func (s *stage) soldOutTurn(c *contender) float64 {
 }
 
 func soldOutPhase(s *stage) {
-	all := append([]*contender{s.baseline(ceiling, "constant"), s.holdfastContender()}, s.postgresBaselines()...)
+	all := append([]*contender{s.baseline(ceiling, "constant"), s.deploy().serve()}, s.postgresBaselines()...)
 	turns := make([]turn, 0, len(all)+1)
 	for _, c := range all {
 		turns = append(turns, turn{c.name, func() float64 { return s.soldOutTurn(c) }})
@@ -92,17 +98,14 @@ func soldOutPhase(s *stage) {
 func (s *stage) checkoutTurn(c *contender) float64 {
 	s.Helper()
 	shop := s.shop(c, crowd, plenty)
-	step := shop.checkout()
-	shop.allWon(shop.run(load.Config{Duration: warmUp}, step))
-	r := shop.run(load.Config{Duration: s.plan.turn}, step)
-	shop.allWon(r)
+	rate := shop.rate(shop.checkout())
 	shop.right(0, shop.won)
 	c.rest()
-	return r.Rate("", load.Won)
+	return rate
 }
 
 func checkoutPhase(s *stage) {
-	all := append([]*contender{s.baseline(ceiling, "constant"), s.holdfastContender()}, s.postgresBaselines()...)
+	all := append([]*contender{s.baseline(ceiling, "constant"), s.deploy().serve()}, s.postgresBaselines()...)
 	all = append(all, s.baseline(groupedHalf, "grouped", "--single-purchases"))
 	turns := make([]turn, 0, len(all))
 	for _, c := range all {
@@ -164,14 +167,11 @@ func (s *stage) browseTurn(c *contender, want []byte) float64 {
 		}
 		return a.Outcome
 	}
-	shop.run(load.Config{Duration: warmUp}, step)
-	r := shop.run(load.Config{Duration: s.plan.turn}, step)
-	shop.allWon(r)
-	return r.Rate("", load.Won)
+	return shop.rate(step)
 }
 
 func browsePhase(s *stage) {
-	main := s.holdfastContender()
+	main := s.deploy().serve()
 	list := s.catalogue(main)
 	file := filepath.Join(s.TempDir(), "list.json")
 	check(s.B, os.WriteFile(file, list, 0o600))

@@ -61,8 +61,8 @@ func (s *stage) compare(name, title, unit string, turns []turn) *report.Phase {
 // contender is a server that is measured.
 type contender struct {
 	name     string
-	process  *harness.Process
-	constant bool // sells nothing, so there is nothing to check
+	process  *harness.Process // has its URL
+	constant bool             // sells nothing, so there is nothing to check
 
 	// settle waits until what a turn left to do is done. Defaults to nothing.
 	settle func()
@@ -100,7 +100,7 @@ func (s *stage) baseline(name, kind string, flags ...string) *contender {
 	return c
 }
 
-// baselines starts those that are measured everywhere.
+// postgresBaselines starts those that are measured everywhere.
 func (s *stage) postgresBaselines() []*contender {
 	s.Helper()
 	return []*contender{
@@ -165,6 +165,13 @@ func (s *stage) deploy() *deployment {
 	return d
 }
 
+// deployOnCluster makes one on a Redis Cluster of so many masters.
+func (s *stage) deployOnCluster(masters int) *deployment {
+	s.Helper()
+	c := harness.OwnCluster(s, harness.ClusterOptions{Masters: masters, NoReplicas: true})
+	return s.deployOn(c.RedisURL, c.Redis())
+}
+
 func (s *stage) deployOn(redisURL string, client redis.UniversalClient) *deployment {
 	s.Helper()
 	d := &deployment{stage: s, redisURL: redisURL, databaseURL: s.database(), redis: client}
@@ -180,27 +187,16 @@ func (d *deployment) env() []string {
 	return []string{"HOLDFAST_REDIS_URL=" + d.redisURL, "HOLDFAST_DATABASE_URL=" + d.databaseURL, "HOLDFAST_LOG_LEVEL=warn"}
 }
 
-// serve starts an instance.
-func (d *deployment) serve(flags ...string) *harness.Process {
+// serve starts an instance, which has all roles where the flags do not say
+// otherwise.
+func (d *deployment) serve(flags ...string) *contender {
 	d.Helper()
 	port := harness.FreePort(d)
 	p := harness.NewProcess(d, d.holdfast, d.env(), append([]string{"serve", "--host", "127.0.0.1", "--port", port}, flags...)...)
 	p.URL = "http://127.0.0.1:" + port
 	p.Start()
 	p.Ready()
-	return p
-}
-
-// contender serves the deployment with one instance that does everything.
-func (d *deployment) contender(name string) *contender {
-	d.Helper()
-	return &contender{name: name, process: d.serve(), settle: d.drained, audit: d.audit}
-}
-
-// holdfastContender is a fresh Holdfast.
-func (s *stage) holdfastContender() *contender {
-	s.Helper()
-	return s.deploy().contender(holdfast)
+	return &contender{name: holdfast, process: p, settle: d.drained, audit: d.audit}
 }
 
 // drained waits until Postgres has all that was sold.

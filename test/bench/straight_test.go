@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,7 +138,7 @@ func (d *deployment) engine(cfg engine.Config) *engine.Engine {
 	check(d.B, e.Start(d.Context()))
 	store := must(persist.Open(persist.Config{URL: d.databaseURL}))
 	defer store.Close()
-	recon := must(persist.NewReconciler(persist.ReconcilerConfig{Engine: e, Store: store}))
+	recon := must(persist.NewReconciler(persist.ReconcilerConfig{Engine: e, Store: store, Log: slog.New(slog.DiscardHandler)}))
 	ctx, cancel := context.WithTimeout(d.Context(), time.Minute)
 	defer cancel()
 	if err := recon.Settle(ctx); err != nil {
