@@ -96,9 +96,9 @@ func (s *stage) sharedTurn(a, b *contender) float64 {
 // cluster's masters. On few cores more masters are no faster: what it shows is
 // that they cost nothing.
 func clusterPhase(s *stage) {
-	var turns []turn
-	var all []*contender
-	for i, name := range []string{"1 master", "2 masters", "3 masters"} {
+	names := []string{"1 master", "2 masters", "3 masters"}
+	turns, all := make([]turn, 0, len(names)), make([]*contender, 0, len(names))
+	for i, name := range names {
 		c := s.deployOnCluster(i + 1).serve()
 		c.name = name
 		all = append(all, c)

@@ -4,19 +4,8 @@ import "github.com/holdfast/holdfast/test/bench/report"
 
 // judge adds the goals to the report, as far as they were measured.
 func judge(r *report.Report) {
-	figures := func(phase, line string) report.Series {
-		if l := r.Find(phase).Line(line); l != nil {
-			return l.Series
-		}
-		return nil
-	}
-	over := func(phase, line, other string) report.Series {
-		a, b := r.Find(phase).Line(line), r.Find(phase).Line(other)
-		if a == nil || b == nil {
-			return nil
-		}
-		return a.Over(b.Series)
-	}
+	figures := func(phase, line string) report.Series { return r.Find(phase).Figures(line) }
+	over := func(phase, line, other string) report.Series { return figures(phase, line).Over(figures(phase, other)) }
 	r.AtLeast("reserves : HTTP alone", 0.60, "", over("reserve", holdfast, ceiling))
 	r.AtLeast("reserves : grouped Postgres", 1.6, "×", over("reserve", holdfast, grouped))
 	r.AtLeast("sold-out answers : HTTP alone", 0.85, "", over("soldout", holdfast, ceiling))

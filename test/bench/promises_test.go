@@ -24,8 +24,8 @@ func latencyPhase(s *stage) {
 			rates[i] = rates[0]
 			continue
 		}
-		if l := s.report.Find("reserve").Line(c.name); l != nil {
-			rates[i] = l.Median() / 2
+		if reached := s.report.Find("reserve").Figures(c.name); len(reached) > 0 {
+			rates[i] = reached.Median() / 2
 		} else {
 			rates[i] = s.reserveTurn(c, crowd) / 2
 		}

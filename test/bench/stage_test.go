@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ const (
 func (s *stage) baseline(name, kind string, flags ...string) *contender {
 	s.Helper()
 	addr := net.JoinHostPort("127.0.0.1", harness.FreePort(s))
-	args := append([]string{"--kind", kind, "--addr", addr, "--people", fmt.Sprint(inhabitants)}, flags...)
+	args := append([]string{"--kind", kind, "--addr", addr, "--people", strconv.Itoa(inhabitants)}, flags...)
 	c := &contender{name: name, constant: kind == "constant"}
 	if !c.constant {
 		args = append(args, "--database", s.database())

@@ -39,8 +39,8 @@ type Phase struct {
 
 // Line is what was measured of one contender.
 type Line struct {
-	Name   string `json:"name"`
-	Series `json:"figures"`
+	Name    string `json:"name"`
+	Figures Series `json:"figures"`
 }
 
 // Series is a figure of each round, in order.
@@ -65,22 +65,22 @@ func (r *Report) Find(phase string) *Phase {
 
 // Add adds a round's figure to the line of that name, which is made with its first.
 func (p *Phase) Add(line string, figure float64) {
-	l := p.Line(line)
-	if l == nil {
-		l = &Line{Name: line}
-		p.Lines = append(p.Lines, l)
+	at := slices.IndexFunc(p.Lines, func(l *Line) bool { return l.Name == line })
+	if at < 0 {
+		at = len(p.Lines)
+		p.Lines = append(p.Lines, &Line{Name: line})
 	}
-	l.Series = append(l.Series, figure)
+	p.Lines[at].Figures = append(p.Lines[at].Figures, figure)
 }
 
-// Line is the line of that name, nil where there is none. So is that of a nil phase.
-func (p *Phase) Line(name string) *Line {
-	if p == nil {
-		return nil
-	}
-	for _, l := range p.Lines {
-		if l.Name == name {
-			return l
+// Figures are those of the line of that name, none where there is no such line,
+// or no phase.
+func (p *Phase) Figures(line string) Series {
+	if p != nil {
+		for _, l := range p.Lines {
+			if l.Name == line {
+				return l.Figures
+			}
 		}
 	}
 	return nil

@@ -44,10 +44,10 @@ func (p *Phase) Print(to io.Writer) {
 	for i, l := range p.Lines {
 		ratio := ""
 		if i > 0 {
-			ratio = fmt.Sprintf("%8.2f of the first", l.Over(p.Lines[0].Series).Median())
+			ratio = fmt.Sprintf("%8.2f of the first", l.Figures.Over(p.Lines[0].Figures).Median())
 		}
-		_, _ = fmt.Fprintf(to, "  %-42s %10s  %-24s%s\n", l.Name, number(l.Median()),
-			fmt.Sprintf("(%s … %s)", number(l.Min()), number(l.Max())), ratio)
+		_, _ = fmt.Fprintf(to, "  %-42s %10s  %-24s%s\n", l.Name, number(l.Figures.Median()),
+			fmt.Sprintf("(%s … %s)", number(l.Figures.Min()), number(l.Figures.Max())), ratio)
 	}
 }
 
