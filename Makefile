@@ -7,7 +7,10 @@ MINUTES   ?= 30
 # Of make fault: one seed or a range (7, 3-9), and these alone are run. Of make sim: how many.
 SEEDS     ?=
 FROM      ?= 1
-BENCHTIME ?= 5s
+# Of make bench.
+PHASES    ?=
+ROUNDS    ?=
+SECONDS   ?=
 # Of make fault: 1 builds holdfast with the race detector, 0 without, which is quicker.
 RACE      ?= 1
 # Anything else to hand on: make test TESTFLAGS='-run TestReserve -v', make run ARGS='--data /tmp/x'
@@ -58,8 +61,9 @@ lint: go ## Check the formatting, go vet and golangci-lint
 	go vet ./...
 	@linter=$$($(LINT)) && "$$linter" run --timeout 10m
 
-bench: go servers ## Measure reservations a second through HTTP and straight against Redis
-	go test -run '^$$' -bench Reserve -benchtime $(BENCHTIME) -timeout 15m $(TESTFLAGS) ./test/bench/...
+bench: go servers ## Measure Holdfast beside what people would pick instead: PHASES (all), ROUNDS (3), SECONDS (3) a turn
+	HOLDFAST_BENCH_PHASES=$(PHASES) HOLDFAST_BENCH_ROUNDS=$(ROUNDS) HOLDFAST_BENCH_SECONDS=$(SECONDS) HOLDFAST_BENCH_OUT=$(abspath bin/bench) \
+	  go test -count 1 -run '^$$' -bench '^BenchmarkSale$$' -benchtime 1x -timeout 1h $(TESTFLAGS) ./test/bench
 
 bench-live: go servers ## Measure the live feed: 2,000 watchers of a drop that sells at full speed
 	go test -run '^$$' -bench Live -benchtime 1x -timeout 15m $(TESTFLAGS) ./test/bench

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,10 +23,14 @@ import (
 
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
+	"github.com/holdfast/holdfast/test/bench/report"
 	"github.com/holdfast/holdfast/test/harness"
 )
 
 const (
+	connections = 64
+	people      = 1000
+
 	watching   = 2000   // clients of /ws
 	stalling   = 50     // more of them, which never read
 	liveUnits  = 20_000 // sold in a round
@@ -103,6 +106,8 @@ func newFanOut(b *testing.B) *fanOut {
 	})
 	return f
 }
+
+func median(v []float64) float64 { return report.Series(v).Median() }
 
 func (f *fanOut) run() {
 	b := f.b
@@ -383,22 +388,7 @@ func (f *fanOut) lag(s seen, sold soldOut) (l struct{ p99 float64 }) {
 }
 
 // memory is the server's resident size in bytes.
-func (f *fanOut) memory() int64 {
-	for line := range strings.Lines(string(must(os.ReadFile(fmt.Sprintf("/proc/%d/status", f.server.Process.Pid))))) {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
-			return kib << 10
-		}
-	}
-	f.b.Fatal("the server's memory cannot be read")
-	return 0
-}
+func (f *fanOut) memory() int64 { return resident(f.server.Process.Pid) }
 
 // cpuTime is what the server has used of the processors.
-func (f *fanOut) cpuTime() time.Duration {
-	stat := string(must(os.ReadFile(fmt.Sprintf("/proc/%d/stat", f.server.Process.Pid))))
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const ticks = 100 // a second, on Linux
-	user, system := must(strconv.ParseInt(fields[11], 10, 64)), must(strconv.ParseInt(fields[12], 10, 64))
-	return time.Duration(user+system) * time.Second / ticks
-}
+func (f *fanOut) cpuTime() time.Duration { return processorTime(f.server.Process.Pid) }

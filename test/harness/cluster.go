@@ -20,15 +20,22 @@ const Slots = 16384
 type ClusterOptions struct {
 	// RedisArgs are further arguments of each node. Defaults to none.
 	RedisArgs []string
+
+	// Masters is how many masters begin with equal shares of the slots.
+	// Defaults to 3.
+	Masters int
+
+	// NoReplicas leaves the replicas out. Defaults to one for each master.
+	NoReplicas bool
 }
 
-// ClusterEnv is a cluster of three masters, each with a replica, whose nodes
+// ClusterEnv is a cluster of masters, each with a replica, whose nodes
 // the test may kill, pause and start again. All are this machine's
 // redis-server, on loopback, with Holdfast's settings; DatabaseURL is empty
 // (see [New] and [Own]).
 type ClusterEnv struct {
 	Env           // RedisURL is redis-cluster://host:port,…, of the first masters
-	Nodes []*Node // 0 … 2 began as masters of a third of the slots each, 3 … 5 as their replicas, in order
+	Nodes []*Node // the first half (0 … 2 of three) began as masters of equal shares of the slots, the others as their replicas, in order
 
 	args []string
 }
@@ -56,13 +63,20 @@ func OwnCluster(tb testing.TB, o ClusterOptions) *ClusterEnv {
 		"--repl-diskless-sync-delay", "0",
 		"--repl-ping-replica-period", "1",
 	}, o.RedisArgs...)
-	c.Nodes = make([]*Node, 6)
+	n := o.Masters
+	if n == 0 {
+		n = 3
+	}
+	c.Nodes = make([]*Node, 2*n)
+	if o.NoReplicas {
+		c.Nodes = c.Nodes[:n]
+	}
 	for i := range c.Nodes {
 		c.Nodes[i] = c.startNode(i)
 	}
-	masters, replicas := c.Nodes[:3], c.Nodes[3:]
+	masters, replicas := c.Nodes[:n], c.Nodes[n:]
 	for i, m := range masters {
-		m.must("cluster", "addslotsrange", i*Slots/3, (i+1)*Slots/3-1)
+		m.must("cluster", "addslotsrange", i*Slots/n, (i+1)*Slots/n-1)
 	}
 	c.RedisURL = "redis-cluster://" + strings.Join(addrs(masters), ",")
 	c.meet(c.Nodes...)
