@@ -72,7 +72,8 @@ type API struct {
 	engine    *engine.Engine
 	users     *persist.Users
 	catalogue *catalogue
-	hub       *live.Hub // nil without the role api
+	shelf     *shelf    // nil without the role api
+	hub       *live.Hub // likewise
 	metrics   *metrics
 	log       *slog.Logger
 
@@ -120,9 +121,11 @@ func New(cfg Config) (*API, error) {
 	}
 	if slices.Contains(cfg.Roles, "api") {
 		var err error
+		a.shelf = newShelf(a.catalogue, cfg.Engine, cfg.Timeout, cfg.Metrics)
 		feed := cfg.Live
 		feed.Engine, feed.Store, feed.Buyers, feed.Log, feed.Metrics = cfg.Engine, cfg.Store, cfg.Buyers, cfg.Log, cfg.Metrics
 		feed.Render = func(d persist.Drop, s *engine.Stock) any { return renderDrop(d, s) }
+		feed.Heard = a.shelf.hear
 		a.hub, err = live.New(feed)
 		if err != nil {
 			return nil, err

@@ -30,6 +30,7 @@ func (a *API) reserve(c *fiber.Ctx) error {
 		return err
 	}
 	r, err := a.engine.Reserve(ctx, engine.ReserveRequest{Drop: b.drop, User: user, Size: b.size, Key: key})
+	a.shelf.did(b.drop, err)
 	if err != nil {
 		return err
 	}
@@ -88,11 +89,13 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	}
 	ctx := a.deadlines.next()
 	r, err := a.engine.Purchase(ctx, id)
+	a.shelf.did(engine.DropOf(id), err)
 	if errors.Is(err, engine.ErrExpired) || errors.Is(err, engine.ErrReservationNotFound) {
 		// A Redis that lost its data does not know the receipt; Postgres may.
 		if past, pastErr := a.catalogue.store.Reservation(ctx, id); pastErr == nil && past.Confirmed {
 			receipt := renderReceipt(past.Reservation)
 			receipt.Purchase.Persisted = confirmed
+			a.shelf.confirmed(engine.DropOf(id))
 			return c.JSON(receipt)
 		}
 	}
@@ -114,6 +117,7 @@ func (a *API) cancel(c *fiber.Ctx) error {
 	}
 	ctx := a.deadlines.next()
 	r, err := a.engine.Cancel(ctx, id)
+	a.shelf.did(engine.DropOf(id), err)
 	if err != nil {
 		return err
 	}
@@ -157,6 +161,7 @@ func (a *API) lookUp(ctx context.Context, id int64) (reservationBody, error) {
 		b := renderReservation(past.Reservation)
 		if past.Confirmed {
 			b.Persisted = confirmed
+			a.shelf.confirmed(b.DropID)
 		}
 		return b, nil
 	}
