@@ -19,7 +19,7 @@ type Check struct {
 }
 
 const (
-	patience  = 5 * time.Second // that what was answered may take to show everywhere
+	patience  = 10 * time.Second // that what was answered may take to show everywhere
 	lookAgain = 50 * time.Millisecond
 	asked     = 200 // reservations that are asked about
 )
@@ -35,20 +35,22 @@ type auditor struct {
 	sampler  *sampler
 	audience *audience // nil without watchers
 
+	until  time.Time // when patience is over
 	checks []Check
 	after  drop
 }
 
-func (a *auditor) judge(what string, ok bool, format string, args ...any) {
+func (a *auditor) judgef(what string, ok bool, format string, args ...any) {
 	a.checks = append(a.checks, Check{What: what, Detail: fmt.Sprintf(format, args...), OK: &ok})
 }
 
-func (a *auditor) leaveOpen(what, format string, args ...any) {
+func (a *auditor) leaveOpenf(what, format string, args ...any) {
 	a.checks = append(a.checks, Check{What: what, Detail: fmt.Sprintf(format, args...)})
 }
 
 // audit makes all checks. Its error says that the server cannot be asked.
 func (a *auditor) audit(ctx context.Context) error {
+	a.until = time.Now().Add(patience)
 	if err := a.settle(ctx); err != nil {
 		return err
 	}
@@ -66,11 +68,11 @@ func (a *auditor) audit(ctx context.Context) error {
 
 // settle reads the drop until it is as the books say, or patience is over.
 func (a *auditor) settle(ctx context.Context) (err error) {
-	for deadline := time.Now().Add(patience); ; {
+	for {
 		if a.after, err = a.shop.drop(ctx, a.before.ID); err != nil {
 			return err
 		}
-		if a.asBooked() || !time.Now().Before(deadline) {
+		if a.asBooked() || !a.patient() {
 			return nil
 		}
 		if err := rest(ctx); err != nil {
@@ -78,6 +80,8 @@ func (a *auditor) settle(ctx context.Context) (err error) {
 		}
 	}
 }
+
+func (a *auditor) patient() bool { return time.Now().Before(a.until) }
 
 func rest(ctx context.Context) error {
 	select {
@@ -100,12 +104,10 @@ func (a *auditor) asBooked() bool {
 
 // answers judges the answers by themselves.
 func (a *auditor) answers() {
-	steps := a.result.Sum("")
-	answered := steps.Count - a.result.Count("", load.Outcome{Kind: load.Failed, Code: load.NoConnection}) -
-		a.result.Count("", load.Outcome{Kind: load.Failed, Code: load.NoAnswer})
-	a.judge("The server answered", answered > 0, "%s of %s visits", grouped(answered), grouped(steps.Count))
+	steps, answered := a.result.Sum("").Count, a.result.Sum("", load.Won, load.Refused).Count
+	a.judgef("The server answered", answered > 0, "%s of %s visits", grouped(answered), grouped(steps))
 	if w := a.books.wrong; w.all > 0 {
-		a.judge("Each success names its buyer, drop and reservation", w.bad == 0, "%s", w.says("answers"))
+		a.judgef("Each success names its buyer, drop and reservation", w.bad == 0, "%s", w.says("answers"))
 	}
 	if len(a.books.ids) > 0 {
 		n, which := a.books.twice()
@@ -113,12 +115,12 @@ func (a *auditor) answers() {
 		if n > 0 {
 			detail = fmt.Sprintf("%s, %s ids given again, such as %d", detail, grouped(n), which)
 		}
-		a.judge("No two reservations have the same id", n == 0, "%s", detail)
+		a.judgef("No two reservations have the same id", n == 0, "%s", detail)
 	}
 }
 
 // says gives the numbers and the first bad case.
-func (t tally) says(what string) string {
+func (t *tally) says(what string) string {
 	if t.bad == 0 {
 		return grouped(t.all) + " " + what
 	}
@@ -130,15 +132,15 @@ func (a *auditor) units() {
 	b := a.books
 	if !a.own {
 		rose := a.after.Sold - a.before.Sold
-		a.judge("What buyers bought is sold", rose >= b.sold().least,
+		a.judgef("What buyers bought is sold", rose >= b.sold().least,
 			"%s bought, the drop's sold rose by %s", b.sold(), grouped(rose))
-		a.leaveOpen("Successes equal units gone", "others may buy of this drop too, and holds of before may lapse")
+		a.leaveOpenf("Successes equal units gone", "others may buy of this drop too, and holds of before may lapse")
 		return
 	}
-	a.judge("Successes equal units gone", b.gone().has(a.after.Total-a.after.Available),
+	a.judgef("Successes equal units gone", b.gone().has(a.after.Total-a.after.Available),
 		"%s held or bought, %s of %s gone", b.gone(), grouped(a.after.Total-a.after.Available), grouped(a.after.Total))
-	a.judge("Sold is what was bought", b.sold().has(a.after.Sold), "%s bought, %s sold", b.sold(), grouped(a.after.Sold))
-	a.judge("Held is what was left held", b.held().has(a.after.Held), "%s left held, %s held", b.held(), grouped(a.after.Held))
+	a.judgef("Sold is what was bought", b.sold().has(a.after.Sold), "%s bought, %s sold", b.sold(), grouped(a.after.Sold))
+	a.judgef("Held is what was left held", b.held().has(a.after.Held), "%s left held, %s held", b.held(), grouped(a.after.Held))
 }
 
 // String says a number, or a range of it.
@@ -154,10 +156,10 @@ func (a *auditor) refusals() {
 	b := a.books
 	early := b.ends[lapsed]
 	if a.own {
-		a.judge("No hold was lost", early+b.ends[vanished] == 0, "%s of %s could not be bought or cancelled",
+		a.judgef("No hold was lost", early+b.ends[vanished] == 0, "%s of %s could not be bought or cancelled",
 			grouped(early+b.ends[vanished]), grouped(int64(len(b.ids))))
 	} else {
-		a.judge("No hold was lost", b.ends[vanished] == 0, "%s of %s were refused though they had not lapsed",
+		a.judgef("No hold was lost", b.ends[vanished] == 0, "%s of %s were refused though they had not lapsed",
 			grouped(b.ends[vanished]), grouped(int64(len(b.ids))))
 	}
 	denied := a.result.Count("reserve", load.Outcome{Kind: load.Refused, Code: "out_of_stock"})
@@ -166,10 +168,10 @@ func (a *auditor) refusals() {
 	}
 	const what = "Nobody was sent away while units were left"
 	if b.cameBack() {
-		a.leaveOpen(what, "units came back meanwhile")
+		a.leaveOpenf(what, "units came back meanwhile")
 		return
 	}
-	a.judge(what, a.after.Available == 0, "%s told that it is sold out, %s units left", grouped(denied), grouped(a.after.Available))
+	a.judgef(what, a.after.Available == 0, "%s told that it is sold out, %s units left", grouped(denied), grouped(a.after.Available))
 }
 
 // standsAs are the statuses that a reservation may have.
@@ -194,8 +196,7 @@ func (a *auditor) standsAs(e end) []string {
 // reservations asks about some, spread over all buyers.
 func (a *auditor) reservations(ctx context.Context) error {
 	var found tally
-	deadline := time.Now().Add(patience)
-	every := max(1, len(a.books.ids)/asked)
+	every := max(1, (len(a.books.ids)+asked-1)/asked)
 	at := 0
 	for _, b := range a.buyers {
 		for i, id := range b.ids {
@@ -216,23 +217,23 @@ func (a *auditor) reservations(ctx context.Context) error {
 					found.ok()
 					break
 				}
-				if time.Now().Before(deadline) {
+				if a.patient() {
 					if err := rest(ctx); err != nil {
 						return err
 					}
 					continue
 				}
 				if err != nil {
-					found.failed("%d: %v", id, err)
+					found.failedf("%d: %v", id, err)
 				} else {
-					found.failed("%d of user %d should be %v: %+v", id, b.user, may, r)
+					found.failedf("%d of user %d should be %v: %+v", id, b.user, may, r)
 				}
 				break
 			}
 		}
 	}
 	if found.all > 0 {
-		a.judge("Reservations stand as their buyers were told", found.bad == 0, "%s", found.says("asked about"))
+		a.judgef("Reservations stand as their buyers were told", found.bad == 0, "%s", found.says("asked about"))
 	}
 	return nil
 }
@@ -242,11 +243,11 @@ func (a *auditor) sums() {
 	sums := a.sampler.sums
 	sums.add(a.books.looks)
 	if err := a.after.addsUp(); err != nil {
-		sums.failed("at the end: %v", err)
+		sums.failedf("at the end: %v", err)
 	} else {
 		sums.ok()
 	}
-	a.judge("Available + held + sold = total", sums.bad == 0, "%s", sums.says("readings"))
+	a.judgef("Available + held + sold = total", sums.bad == 0, "%s", sums.says("readings"))
 }
 
 // watchers waits until all know what the API says, and judges them.
@@ -256,8 +257,8 @@ func (a *auditor) watchers(ctx context.Context) error {
 	}
 	n := int64(len(a.audience.all))
 	var s standing
-	moved := false // it changed between the readings
-	for deadline := time.Now().Add(2 * patience); ; {
+	var moved bool // between the readings
+	for {
 		d, err := a.shop.drop(ctx, a.before.ID)
 		if err != nil {
 			return err
@@ -265,7 +266,7 @@ func (a *auditor) watchers(ctx context.Context) error {
 		moved = d.Version != a.after.Version
 		a.after = d
 		s = a.audience.against(d)
-		if s.behind+s.wrong == 0 || !time.Now().Before(deadline) {
+		if s.behind+s.wrong == 0 || !a.patient() {
 			break
 		}
 		if err := rest(ctx); err != nil {
@@ -275,13 +276,13 @@ func (a *auditor) watchers(ctx context.Context) error {
 	ends := "Each watcher ends on the counters of the API"
 	switch {
 	case s.behind+s.wrong > 0 && moved && !a.own:
-		a.leaveOpen(ends, "the drop never kept still")
+		a.leaveOpenf(ends, "the drop never kept still")
 	case s.closed > 0:
-		a.judge(ends, false, "%s of %s were disconnected: %v", grouped(s.closed), grouped(n), s.why)
+		a.judgef(ends, false, "%s of %s were disconnected: %v", grouped(s.closed), grouped(n), s.why)
 	default:
-		a.judge(ends, s.behind+s.wrong == 0, "%s of %s do", grouped(n-s.behind-s.wrong), grouped(n))
+		a.judgef(ends, s.behind+s.wrong == 0, "%s of %s do", grouped(n-s.behind-s.wrong), grouped(n))
 	}
-	a.judge("No watcher was told an older version after a newer one", s.wentBack == 0, "%s of %s frames were older", grouped(s.wentBack), grouped(s.frames))
+	a.judgef("No watcher was told an older version after a newer one", s.wentBack == 0, "%s of %s frames were older", grouped(s.wentBack), grouped(s.frames))
 	return nil
 }
 

@@ -44,7 +44,7 @@ type tally struct {
 
 func (t *tally) ok() { t.all++ }
 
-func (t *tally) failed(format string, args ...any) {
+func (t *tally) failedf(format string, args ...any) {
 	t.all++
 	if t.bad++; t.bad == 1 {
 		t.first = fmt.Sprintf(format, args...)

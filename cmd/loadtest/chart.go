@@ -11,7 +11,7 @@ import (
 // The plane of a chart, in units of its viewBox.
 const (
 	chartWidth, chartHeight  = 480, 230
-	plotLeft, plotRight      = 58, chartWidth - 10
+	plotLeft, plotRight      = 58, chartWidth - 24
 	plotTop, plotBottom      = 10, chartHeight - 26
 	plotWidth, plotHeight    = plotRight - plotLeft, plotBottom - plotTop
 	ticksWanted              = 5
@@ -223,28 +223,32 @@ func (r *Report) throughput() (*chart, error) {
 	return c, c.hover(xs, heads, func(v float64) string { return grouped(int64(v)) })
 }
 
+const (
+	perNine = 10 // points of a curve for each further nine
+	median  = 3  // the first point that is drawn: 50 %
+)
+
 // latency shows within which time which share was answered; both axes stretch
 // what is rare and slow.
 func (r *Report) latency() (*chart, error) {
-	c := newChart("Latency", "within how many milliseconds which share was answered")
-	least, most, deepest := math.Inf(1), 0.0, 0
+	c := newChart("Latency", "within which time which share was answered")
+	least, most, longest := math.Inf(1), 0.0, perNine
 	for _, f := range r.Calls {
 		if f.Count < fewestCallsThatAreACurve || len(c.Series) == mostCurves {
 			continue
 		}
 		s := series{Name: f.name(), Colour: f.Call, Style: styles[f.Kind]}
-		for _, p := range f.Curve {
+		for _, p := range f.Curve[median:] {
 			s.values = append(s.values, p.MS)
 			least, most = min(least, p.MS), max(most, p.MS)
 		}
-		deepest = max(deepest, len(s.values))
+		longest = max(longest, len(s.values))
 		c.Series = append(c.Series, s)
 	}
 	if len(c.Series) == 0 {
 		return c, nil
 	}
-	const perNine = 10 // points of a curve
-	x := across(0, float64(max(deepest-1, perNine)))
+	x := across(median, float64(median+longest-1))
 	from, to := math.Floor(math.Log10(least)), math.Ceil(math.Log10(most))
 	if to <= from {
 		to = from + 1
@@ -258,16 +262,16 @@ func (r *Report) latency() (*chart, error) {
 	for decade := from; decade <= to; decade++ {
 		for _, times := range fine {
 			if ms := times * math.Pow(10, decade); math.Log10(ms) <= to {
-				c.YTicks = append(c.YTicks, mark{y(ms), short(ms) + " ms"})
+				c.YTicks = append(c.YTicks, mark{y(ms), inTime(ms)})
 			}
 		}
 	}
-	xs, heads := make([]float64, deepest), make([]string, deepest)
-	for i := range deepest {
-		xs[i], heads[i] = x(float64(i)), percent(1-math.Pow(10, -float64(i)/perNine))
+	xs, heads := make([]float64, longest), make([]string, longest)
+	for i := range longest {
+		xs[i], heads[i] = x(float64(median+i)), percent(shareAt(median+i))
 	}
-	for _, share := range []float64{0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999} {
-		if at := -perNine * math.Log10(1-share); at <= float64(max(deepest-1, perNine)) {
+	for _, share := range []float64{0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999} {
+		if at := -perNine * math.Log10(1-share); at <= float64(median+longest-1) {
 			c.XTicks = append(c.XTicks, mark{x(at), percent(share)})
 		}
 	}
@@ -277,6 +281,15 @@ func (r *Report) latency() (*chart, error) {
 	return c, c.hover(xs, heads, func(v float64) string { return fmt.Sprintf("%.2f ms", v) })
 }
 
+// inTime writes milliseconds as ms or s.
+func inTime(ms float64) string {
+	const second = 1000
+	if ms >= second {
+		return short(ms/second) + " s"
+	}
+	return short(ms) + " ms"
+}
+
 var styles = map[string]string{"won": "solid", "refused": "dashed", "failed": "dotted"}
 
 // percent writes a share with as many nines as it has.
@@ -284,15 +297,28 @@ func percent(share float64) string {
 	return strconv.FormatFloat(math.Round(share*1e8)/1e6, 'f', -1, 64) + " %"
 }
 
-// stock shows where the units were.
+// stock shows where the units were; where but few of them went, these alone.
 func (r *Report) stock() (*chart, error) {
+	const few = 0.4
+	total, gone := float64(max(r.Drop.Total, 1)), 0.0
+	for _, p := range r.Stock {
+		gone = max(gone, float64(p.Held+p.Sold))
+	}
 	c := newChart("Stock", "where the drop's units were")
-	end := lastSecond(r.Stock)
-	top := float64(max(r.Drop.Total, 1))
+	names := []string{"sold", "held", "available"}
+	_, step := niceTop(total)
+	top, ticks := total, math.Floor(total/step)*step
+	if gone < few*total {
+		c.Note = "where units went; the rest of " + grouped(r.Drop.Total) + " stayed available"
+		names = names[:2]
+		top, step = niceTop(gone)
+		ticks = top
+	}
+	end := r.Stock[len(r.Stock)-1].Second
 	x, y := across(0, end), upward(0, top)
 	xs, floor := make([]float64, len(r.Stock)), make([]float64, len(r.Stock))
 	heads := make([]string, len(r.Stock))
-	for _, name := range []string{"sold", "held", "available"} {
+	for _, name := range names {
 		s := series{Name: name, Colour: name, Style: "area"}
 		for i, p := range r.Stock {
 			xs[i], heads[i] = x(p.Second), fmt.Sprintf("%.1f s", p.Second)
@@ -301,8 +327,7 @@ func (r *Report) stock() (*chart, error) {
 		s.area(xs, floor, y)
 		c.Series = append(c.Series, s)
 	}
-	_, step := niceTop(top)
-	c.yTicks(math.Floor(top/step)*step, step, y)
+	c.yTicks(ticks, step, y)
 	c.seconds(end, x)
 	return c, c.hover(xs, heads, func(v float64) string { return grouped(int64(v)) })
 }

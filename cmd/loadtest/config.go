@@ -92,10 +92,11 @@ func (cfg *Config) complete() error {
 	}
 	switch cfg.Scenario {
 	case Reserve, Checkout, SoldOut, Browse, Mixed:
-		return nil
 	default:
 		return fmt.Errorf("no such scenario: %q", cfg.Scenario)
 	}
+	_, err := load.ParseURL(cfg.URL)
+	return err
 }
 
 func defaultStock(s Scenario, d time.Duration) int64 {

@@ -28,18 +28,17 @@ func (r *Report) WritePage(to io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if len(c.Series) > 0 {
-			charts = append(charts, c)
-		}
+		charts = append(charts, c)
 	}
 	return page.Execute(to, struct {
 		*Report
 		Figures []pageFigure
 		Rows    []pageCall
 		Proofs  []pageCheck
-		Charts  []*chart
+		Top     []*chart // throughput and latency
+		Units   *chart
 		Loop    string
-	}{r, r.pageFigures(), r.pageCalls(), r.pageChecks(), charts, r.loop()})
+	}{r, r.pageFigures(), r.pageCalls(), r.pageChecks(), charts[:2], charts[2], r.loop()})
 }
 
 // pageFigure is one of the large numbers.

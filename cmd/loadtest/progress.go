@@ -39,7 +39,7 @@ func countVisitors(visits map[load.Outcome]int64) (v visitors) {
 	return v
 }
 
-func (s *screen) line(format string, args ...any) { fmt.Fprintf(s.to, format+"\n", args...) }
+func (s *screen) linef(format string, args ...any) { fmt.Fprintf(s.to, format+"\n", args...) }
 
 // progress says what came of the visits since it was last called.
 func (s *screen) progress(elapsed time.Duration, visits map[load.Outcome]int64, stock *sampler) {
@@ -52,22 +52,21 @@ func (s *screen) progress(elapsed time.Duration, visits map[load.Outcome]int64, 
 		fmt.Fprintf(&b, "  %8s looked/s", rate(now.looked, s.last.looked))
 	}
 	fmt.Fprintf(&b, "  %s failed/s", rate(now.failed, s.last.failed))
-	if p, found := stock.last(); found {
-		fmt.Fprintf(&b, "  %s available, %s held, %s sold", grouped(p.Available), grouped(p.Held), grouped(p.Sold))
-	}
+	p := stock.last()
+	fmt.Fprintf(&b, "  %s available, %s held, %s sold", grouped(p.Available), grouped(p.Held), grouped(p.Sold))
 	s.at, s.last = elapsed, now
 	if s.redraw {
 		s.drawn = true
 		fmt.Fprintf(s.to, "\r\x1b[K%s", b.String())
 		return
 	}
-	s.line("%s", b.String())
+	s.linef("%s", b.String())
 }
 
 // end leaves the cursor on a line of its own.
 func (s *screen) end() {
 	if s.drawn {
-		s.line("")
+		s.linef("")
 	}
 }
 

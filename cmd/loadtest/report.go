@@ -95,7 +95,7 @@ func newReport(cfg *Config, began time.Time, a *auditor) *Report {
 		Checks: a.checks, OK: verdict(a.checks),
 	}
 	r.Drop.ID, r.Drop.Name, r.Drop.Own, r.Drop.Total, r.Drop.counts = a.after.ID, a.after.Name, a.own, a.after.Total, a.after.counts
-	r.Stock = append(r.Stock, StockPoint{max(result.Elapsed.Seconds(), lastSecond(r.Stock)), a.after.Available, a.after.Held, a.after.Sold})
+	r.Stock = append(r.Stock, StockPoint{max(result.Elapsed.Seconds(), r.Stock[len(r.Stock)-1].Second), a.after.Available, a.after.Held, a.after.Sold})
 	for _, t := range result.Tallies {
 		if t.Call == "" {
 			continue
@@ -118,13 +118,6 @@ func newReport(cfg *Config, began time.Time, a *auditor) *Report {
 		r.Watchers = &WatcherReport{len(a.audience.all), frames, float64(frames) / r.ElapsedSeconds}
 	}
 	return r
-}
-
-func lastSecond(points []StockPoint) float64 {
-	if len(points) == 0 {
-		return 0
-	}
-	return points[len(points)-1].Second
 }
 
 // of is the figure that counts a tally; nil where none does.
@@ -166,14 +159,17 @@ func ms(t *load.Tally, share float64) float64 {
 	return float64(t.Quantile(share).Microseconds()) / 1000
 }
 
-// curve has ten points for each further nine in the share, to the last that a
-// single call decides.
+// shareAt is the share at a point of a curve: ten points for each further nine.
+func shareAt(point int) float64 { return 1 - math.Pow(10, -float64(point)/perNine) }
+
+// curve goes to the last point that more than a single call decides, and to the
+// median at least.
 func curve(t *load.Tally) (points []CurvePoint) {
 	for i := 0; ; i++ {
-		beyond := math.Pow(10, -float64(i)/10)
-		if beyond*float64(t.Count) < 1 && i > 0 {
+		share := shareAt(i)
+		if i > median && (1-share)*float64(t.Count) < 1 {
 			return points
 		}
-		points = append(points, CurvePoint{1 - beyond, ms(t, 1-beyond)})
+		points = append(points, CurvePoint{share, ms(t, share)})
 	}
 }

@@ -31,7 +31,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		if users, err = people(ctx, cfg.URL, cfg.Buyers); err != nil {
 			return nil, err
 		}
-		screen.line("%s buyers are known to the server.", grouped(int64(cfg.Buyers)))
+		screen.linef("%s buyers are known to the server.", grouped(int64(cfg.Buyers)))
 	}
 	var watching *audience
 	if cfg.Watchers > 0 {
@@ -39,7 +39,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 			return nil, tooManyWatchers(err)
 		}
 		defer watching.leave()
-		screen.line("%s watchers are connected.", grouped(int64(cfg.Watchers)))
+		screen.linef("%s watchers are connected.", grouped(int64(cfg.Watchers)))
 	}
 	buyers, err := newBuyers(before, users)
 	if err != nil {
@@ -53,12 +53,15 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	defer stop()
 	v := &visits{calls: calls, drop: before.ID, buyers: buyers, memory: newMemory(stop)}
 	began := time.Now()
-	sampling := sample(ctx, s, before.ID, cfg.Duration)
+	sampling := sample(ctx, s, before, cfg.Duration)
 	loop := cfg.loop(v.step(cfg.Scenario))
 	loop.Progress = func(elapsed time.Duration, visits map[load.Outcome]int64) { screen.progress(elapsed, visits, sampling) }
 	result, err := load.Run(running, loop)
 	sampling.end()
 	screen.end()
+	if v.memory.left.Load() <= 0 {
+		screen.linef("The buyers left early: %s reservations are as many as can be audited.", grouped(maxTold))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -81,13 +84,13 @@ func wanted(ctx context.Context, s *shop, cfg *Config, screen *screen) (d drop, 
 		if d, err = s.open(ctx, cfg.Stock, cfg.Duration); err != nil {
 			return d, unreached(cfg.URL, err)
 		}
-		screen.line("Drop %d is open, with %s units.", d.ID, grouped(d.Total))
+		screen.linef("Drop %d is open, with %s units.", d.ID, grouped(d.Total))
 		return d, nil
 	}
 	if d, err = s.drop(ctx, cfg.Drop); err != nil {
 		return d, unreached(cfg.URL, err)
 	}
-	screen.line("Drop %d, %s: %s of %s units are available.", d.ID, d.Name, grouped(d.Available), grouped(d.Total))
+	screen.linef("Drop %d, %s: %s of %s units are available.", d.ID, d.Name, grouped(d.Available), grouped(d.Total))
 	return d, nil
 }
 

@@ -142,7 +142,7 @@ func (v *visits) end(w *load.Worker, b *buyer, call *load.Call, id int64, done, 
 			status = http.StatusCreated
 		}
 		if told := b.check(&a, status, v.drop); told != id {
-			b.wrong.failed("reservation %d was asked about, %d answered", id, told)
+			b.wrong.failedf("reservation %d was asked about, %d answered", id, told)
 		}
 		return load.Outcome{Code: got}
 	case a.Kind == load.Failed:
@@ -164,7 +164,7 @@ func (b *buyer) check(a *load.Answer, status int, drop int64) (id int64) {
 	user, _ := number(a.Body, nameUser)
 	of, _ := number(a.Body, nameDrop)
 	if !found || user != b.user || of != drop || a.Status != status {
-		b.wrong.failed("user %d of drop %d was answered %d %.200s", b.user, drop, a.Status, a.Body)
+		b.wrong.failedf("user %d of drop %d was answered %d %.200s", b.user, drop, a.Status, a.Body)
 		return id
 	}
 	b.wrong.ok()
@@ -199,7 +199,7 @@ func (b *buyer) see(a *load.Answer, rightDrop bool) {
 	}
 	c, total, found := countsIn(a.Body)
 	if !found || !rightDrop || !c.addUp(total) {
-		b.looks.failed("%.300s", a.Body)
+		b.looks.failedf("%.300s", a.Body)
 		return
 	}
 	b.looks.ok()

@@ -16,9 +16,6 @@ type StockPoint struct {
 
 // sampler reads the drop again and again while buyers come.
 type sampler struct {
-	shop *shop
-	drop int64
-
 	mu     sync.Mutex
 	points []StockPoint
 	sums   tally // readings, and whether they added up
@@ -32,22 +29,23 @@ const (
 	samples     = 300                    // about so many in a long test
 )
 
-// sample reads until end is called.
-func sample(ctx context.Context, s *shop, id int64, duration time.Duration) *sampler {
+// sample reads until end is called; before is how the drop is at first.
+func sample(ctx context.Context, s *shop, before drop, duration time.Duration) *sampler {
 	ctx, stop := context.WithCancel(ctx)
-	m := &sampler{shop: s, drop: id, stop: stop}
+	m := &sampler{stop: stop}
+	m.note(before, 0)
 	began := time.Now()
 	m.done.Go(func() {
 		tick := time.NewTicker(max(sampleEvery, duration/samples))
 		defer tick.Stop()
 		for {
-			if d, err := s.drop(ctx, id); err == nil {
-				m.note(d, time.Since(began))
-			}
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
+			}
+			if d, err := s.drop(ctx, before.ID); err == nil {
+				m.note(d, time.Since(began))
 			}
 		}
 	})
@@ -59,20 +57,17 @@ func (m *sampler) note(d drop, at time.Duration) {
 	defer m.mu.Unlock()
 	m.points = append(m.points, StockPoint{at.Seconds(), d.Available, d.Held, d.Sold})
 	if err := d.addsUp(); err != nil {
-		m.sums.failed("after %.1f s: %v", at.Seconds(), err)
+		m.sums.failedf("after %.1f s: %v", at.Seconds(), err)
 		return
 	}
 	m.sums.ok()
 }
 
-// last is the newest reading; false before the first.
-func (m *sampler) last() (p StockPoint, found bool) {
+// last is the newest reading.
+func (m *sampler) last() StockPoint {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.points) == 0 {
-		return p, false
-	}
-	return m.points[len(m.points)-1], true
+	return m.points[len(m.points)-1]
 }
 
 // end stops it; what it has read may then be looked at freely.

@@ -67,7 +67,7 @@ func watch(ctx context.Context, base string, id int64, n int) (*audience, error)
 
 func (w *watcher) connect(ctx context.Context, address string, id int64) error {
 	dialer := websocket.Dialer{HandshakeTimeout: callTimeout, ReadBufferSize: 2 << 10, WriteBufferSize: 256}
-	conn, res, err := dialer.DialContext(ctx, address, nil)
+	conn, res, err := dialer.DialContext(ctx, address, nil) //nolint:bodyclose // the dialer has read what it gives, and closed it
 	if err != nil {
 		if res != nil {
 			r := &refusal{Status: res.StatusCode}
