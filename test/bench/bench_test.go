@@ -134,7 +134,10 @@ func (s *suite) prepare(b *testing.B) {
 }
 
 // chart is the picture of a README: what a shop does.
-var chart = report.Chart{Phases: []string{"reserve", "soldout", "checkout", "browse"}, Own: holdfast, Ceiling: ceiling}
+var chart = report.Chart{
+	Phases: []string{"reserve", "soldout", "checkout", "browse"}, Own: holdfast, Ceiling: ceiling,
+	Without: []string{engineBatch, engineSingle},
+}
 
 // finish prints and writes the report.
 func (s *suite) finish(b *testing.B) {

@@ -79,10 +79,10 @@ const (
 	groupedHalf  = "Postgres, waiting reserves alone grouped"
 	statement    = "Postgres, one statement a request"
 	rowlock      = "Postgres, SELECT … FOR UPDATE"
-	redisOnly    = "Redis: least script, no persistence"
-	redisFsync   = "Redis: least script, fsync always"
-	engineSingle = "Holdfast's engine alone, one a call"
-	engineBatch  = "Holdfast's engine alone"
+	redisOnly    = "Redis without HTTP: least script, no fsync"
+	redisFsync   = "Redis without HTTP: least script, fsync"
+	engineBatch  = "Holdfast without HTTP"
+	engineSingle = "Holdfast without HTTP, one reserve a call"
 )
 
 // baseline starts one, with flags of its own.
@@ -257,6 +257,7 @@ func (s *suite) machine(b *testing.B) report.Machine {
 	var version string
 	check(b, conn.QueryRow(b.Context(), "SHOW server_version").Scan(&version))
 	check(b, conn.Close(b.Context()))
+	version, _, _ = strings.Cut(version, " ") // a distribution adds its own
 	m.Postgres = "Postgres " + version
 	own := harness.Own(b, harness.OwnOptions{RedisOnly: true})
 	for line := range strings.Lines(must(own.Redis().Info(b.Context(), "server").Result())) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 )
 
@@ -46,7 +47,8 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial
 type Chart struct {
 	Phases  []string // by name, in order; those that did not run are left out
 	Own     string   // the line that is told from the others
-	Ceiling string   // the line that none can pass
+	Ceiling string   // the line that others are shares of
+	Without []string // lines that are left out
 }
 
 // Draw gives the chart as SVG: for each phase a bar a line, as long as the
@@ -60,9 +62,9 @@ func (c Chart) Draw(r *Report) []byte {
 		}
 	}
 	m := r.Machine
-	note := fmt.Sprintf("%d connections, %d cores shared by server, stores and load driver; fsync on; median of %d rounds, line: least … most",
+	note := fmt.Sprintf("%d connections, %d cores shared by server, stores and load driver; fsync on; median of %d rounds (line: least … most)",
 		r.Connections, m.CPUs, r.Rounds)
-	stores := strings.Join([]string{m.Redis, m.Postgres, m.Go, r.At.Format("2006-01-02")}, ", ")
+	stores := fmt.Sprintf("%%: of %s. %s", c.Ceiling, strings.Join([]string{m.Redis, m.Postgres, m.Go, r.At.Format("2006-01-02")}, ", "))
 	_, _ = fmt.Fprintf(&body, "<text x=\"%d\" y=\"%d\">%s</text>\n", chartMargin, y+16, html.EscapeString(note))
 	_, _ = fmt.Fprintf(&body, "<text x=\"%d\" y=\"%d\">%s</text>\n", chartMargin, y+35, html.EscapeString(stores))
 	height := y + 35 + chartMargin
@@ -80,13 +82,14 @@ func (c Chart) Draw(r *Report) []byte {
 func (c Chart) phase(to *bytes.Buffer, p *Phase, y int) int {
 	_, _ = fmt.Fprintf(to, "<text class=\"title\" x=\"%d\" y=\"%d\">%s</text>\n", chartMargin, y+14, html.EscapeString(p.Title))
 	y += headHeight - barHeight
+	lines := slices.DeleteFunc(slices.Clone(p.Lines), func(l *Line) bool { return slices.Contains(c.Without, l.Name) })
 	longest := 0.0
-	for _, l := range p.Lines {
+	for _, l := range lines {
 		longest = max(longest, l.Figures.Max())
 	}
 	left := float64(chartMargin + labelWidth)
 	scale := float64(chartWidth-2*chartMargin-labelWidth-valueWidth) / max(longest, 1e-9)
-	for _, l := range p.Lines {
+	for _, l := range lines {
 		class := ""
 		switch l.Name {
 		case c.Own:
@@ -113,5 +116,5 @@ func share(l *Line, ceiling string, p *Phase) string {
 	if l.Name == ceiling || len(over) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" · %s of it", number(over.Median()))
+	return fmt.Sprintf(" · %s %%", number(100*over.Median()))
 }

@@ -114,7 +114,7 @@ func TestChartIsWellFormed(t *testing.T) {
 	if bars["bar ceiling"] != "370.1" || bars["bar own"] != "231.3" || bars["bar"] != "2.4" {
 		t.Errorf("bars %v", bars)
 	}
-	for _, want := range []string{"Holdfast &lt;&amp;&gt;", "38,750/s · 0.62 of it"} {
+	for _, want := range []string{"Holdfast &lt;&amp;&gt;", "38,750/s · 62.5 %"} {
 		if !bytes.Contains(svg, []byte(want)) {
 			t.Errorf("lacks %q:\n%s", want, svg)
 		}
