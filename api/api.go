@@ -72,9 +72,14 @@ type API struct {
 	engine    *engine.Engine
 	users     *persist.Users
 	catalogue *catalogue
-	hub       *live.Hub // nil without the role api
+	shelf     *shelf    // nil without the role api
+	hub       *live.Hub // likewise
 	metrics   *metrics
 	log       *slog.Logger
+
+	// deadlines bound what one request may wait for: fiber has no context that
+	// ends with the client's connection.
+	deadlines deadlines
 
 	door    atomic.Pointer[door] // nil until Serve
 	leaving atomic.Bool
@@ -112,12 +117,15 @@ func New(cfg Config) (*API, error) {
 	a := &API{
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
 		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
+		deadlines: deadlines{timeout: cfg.Timeout},
 	}
 	if slices.Contains(cfg.Roles, "api") {
 		var err error
+		a.shelf = newShelf(a.catalogue, cfg.Engine, cfg.Timeout, cfg.Metrics)
 		feed := cfg.Live
 		feed.Engine, feed.Store, feed.Buyers, feed.Log, feed.Metrics = cfg.Engine, cfg.Store, cfg.Buyers, cfg.Log, cfg.Metrics
 		feed.Render = func(d persist.Drop, s *engine.Stock) any { return renderDrop(d, s) }
+		feed.Heard = a.shelf.hear
 		a.hub, err = live.New(feed)
 		if err != nil {
 			return nil, err
@@ -146,7 +154,9 @@ func New(cfg Config) (*API, error) {
 // methods that fiber does not know: it would answer those itself, in plain text.
 func knownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(c *fasthttp.RequestCtx) {
-		if !slices.Contains(fiber.DefaultMethods, string(c.Method())) {
+		switch {
+		case c.IsGet(), c.IsPost(): // nearly all
+		case !slices.Contains(fiber.DefaultMethods, string(c.Method())):
 			c.Request.Header.SetMethod(fiber.MethodTrace)
 		}
 		next(c)
@@ -159,6 +169,9 @@ func knownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 func oneLength(c *fiber.Ctx) error {
 	var length, encoding bool
 	for line := range bytes.Lines(c.Request().Header.RawHeaders()) {
+		if first := line[0] | 0x20; first != 'c' && first != 't' && first > ' ' {
+			continue // neither
+		}
 		name, _, _ := bytes.Cut(line, []byte(":"))
 		name = bytes.TrimSpace(name)
 		length = length || bytes.EqualFold(name, []byte(fiber.HeaderContentLength))
@@ -206,21 +219,19 @@ func (a *API) routes() error {
 
 // sell adds the calls of buyers and of those who open drops.
 func (a *API) sell() {
-	for path, handler := range map[string]fiber.Handler{
-		"/api/drops/create": a.createDrop, "/api/drops/reserve": a.reserve,
-		"/api/drops/purchase": a.purchase, "/api/drops/cancel": a.cancel, "/api/users": a.createUser,
-	} {
-		a.app.Post(path, handler)
-	}
+	// In the order in which fiber looks for them: what a sale asks first.
+	a.app.Post("/api/drops/reserve", a.reserve)
+	a.app.Post("/api/drops/purchase", a.purchase)
+	a.app.Post("/api/drops/cancel", a.cancel)
+	a.app.Post("/api/drops/create", a.createDrop)
+	a.app.Post("/api/users", a.createUser)
 	for _, path := range []string{"create", "reserve", "purchase", "cancel"} {
 		a.app.Get("/api/drops/"+path, onlyPost) // else taken for a drop's id
 	}
-	for path, handler := range map[string]fiber.Handler{
-		"/api/drops": a.listDrops, "/api/drops/:id": a.getDrop,
-		"/api/reservations/:id": a.getReservation, "/api/users/:id": a.getUser,
-	} {
-		a.app.Get(path, handler)
-	}
+	a.app.Get("/api/drops", a.listDrops)
+	a.app.Get("/api/drops/:id", a.getDrop)
+	a.app.Get("/api/reservations/:id", a.getReservation)
+	a.app.Get("/api/users/:id", a.getUser)
 }
 
 // watch adds the live feed and what the console shows beside it.
@@ -293,12 +304,6 @@ func isOrigin(s string) bool {
 	}
 	host := strings.TrimPrefix(u.Host, "*.")
 	return host != "" && !strings.ContainsAny(host, "*,")
-}
-
-// callContext bounds what one request may wait for. fiber has no context that
-// ends with the client's connection.
-func (a *API) callContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), a.cfg.Timeout)
 }
 
 // jsonBody is the request's body, good until the handler returns.

@@ -52,8 +52,7 @@ func (a *API) figures(c *fiber.Ctx) error {
 	if drop == 0 {
 		return &complaint{"drop", "is required"}
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	now, s, err := a.liveStock(ctx, drop)
 	if err != nil {
 		return err
@@ -130,8 +129,7 @@ func (a *API) listHolds(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	now, s, err := a.liveStock(ctx, drop)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -23,11 +24,24 @@ type complaint struct{ field, problem string }
 
 func (c *complaint) Error() string { return c.field + " " + c.problem }
 
+// decoder is one that is used again, since a new one for each request is most of
+// what reading a small body costs.
+type decoder struct {
+	jsontext.Decoder
+	body bytes.Buffer
+}
+
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
 // eachField calls f for each member of the JSON object in body, in order, with
 // the raw value, which is good only during the call. Anything but exactly one
 // object of valid UTF-8, and a name given twice, is a complaint.
 func eachField(body []byte, f func(name string, value jsontext.Value) error) error {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
+	d := decoders.Get().(*decoder) //nolint:forcetypeassert // nothing else is in the pool
+	defer decoders.Put(d)
+	d.body = *bytes.NewBuffer(body)
+	d.Reset(&d.body)
+	dec := &d.Decoder
 	if dec.PeekKind() != '{' {
 		if _, err := dec.ReadValue(); err != nil {
 			return malformed(err)

@@ -20,9 +20,9 @@ func (a *API) createDrop(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	d, err := a.catalogue.create(ctx, a.engine, n)
+	a.shelf.created()
 	if err != nil {
 		return err
 	}
@@ -42,25 +42,7 @@ func (a *API) listDrops(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
-	drops, err := a.catalogue.list(ctx, int(limit), before)
-	if err != nil {
-		return err
-	}
-	ids := make([]int64, len(drops))
-	for i := range drops {
-		ids[i] = drops[i].ID
-	}
-	stock, err := a.engine.Stock(ctx, ids)
-	if err != nil {
-		return err
-	}
-	out := make([]dropBody, len(drops))
-	for i := range drops {
-		out[i] = renderDrop(drops[i], stock[i])
-	}
-	return c.JSON(out)
+	return a.show(c, query{limit: int(limit), before: before})
 }
 
 func (a *API) getDrop(c *fiber.Ctx) error {
@@ -68,17 +50,15 @@ func (a *API) getDrop(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
-	d, err := a.catalogue.drop(ctx, id)
+	return a.show(c, query{drop: id})
+}
+
+func (a *API) show(c *fiber.Ctx, q query) error {
+	ready, err := a.shelf.get(q)
 	if err != nil {
 		return err
 	}
-	stock, err := a.engine.Stock(ctx, []int64{id})
-	if err != nil {
-		return err
-	}
-	return c.JSON(renderDrop(d, stock[0]))
+	return ready.send(c)
 }
 
 const (

@@ -21,6 +21,12 @@ type failure struct {
 	message string
 }
 
+// body is the answer's, as JSON. The texts are this file's: none needs an escape.
+func (f *failure) body(b []byte) []byte {
+	b = append(append(b, `{"error":"`...), f.message...)
+	return append(append(append(b, `","code":"`...), f.code...), `"}`...)
+}
+
 var (
 	errUserNotFound    = errors.New("user not found")
 	errContentType     = errors.New("content type is not application/json")
@@ -69,6 +75,10 @@ const retryAfterSeconds = 1
 
 // fail is fiber's error handler: it answers err by the table.
 func (a *API) fail(c *fiber.Ctx, err error) error {
+	if err == engine.ErrOutOfStock { //nolint:errorlint // what nearly all get in a sale, and never wrapped
+		var room [64]byte
+		return sendJSON(c, failures[0].status, failures[0].body(room[:0]))
+	}
 	status, body := a.answer(c, err)
 	if status == fiber.StatusRequestEntityTooLarge || status == fiber.StatusRequestHeaderFieldsTooLarge {
 		linger(c.Context().Conn())

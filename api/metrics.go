@@ -2,6 +2,7 @@ package api
 
 import (
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -14,11 +15,35 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.HistogramVec
+
+	mu     sync.RWMutex
+	series map[series]prometheus.Observer // so that labels are looked up once
+}
+
+// series names one of the requests' series. There are as many as routes and
+// statuses.
+type series struct {
+	method, route string
+	status        int
+}
+
+func (m *metrics) observer(s series) prometheus.Observer {
+	m.mu.RLock()
+	o := m.series[s]
+	m.mu.RUnlock()
+	if o == nil {
+		o = m.requests.WithLabelValues(s.method, s.route, strconv.Itoa(s.status))
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.series[s] = o
+	}
+	return o
 }
 
 func newMetrics(reg *prometheus.Registry) *metrics {
 	return &metrics{
 		registry: reg,
+		series:   map[series]prometheus.Observer{},
 		requests: promauto.With(reg).NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "holdfast_http_request_seconds",
 			Help:    "Time to answer a request, by route and status.",
@@ -37,12 +62,11 @@ func (m *metrics) measure(fail fiber.ErrorHandler) fiber.Handler {
 				return err
 			}
 		}
-		status := c.Response().StatusCode()
-		route := c.Route().Path
+		status, method, route := c.Response().StatusCode(), c.Route().Method, c.Route().Path
 		if status == fiber.StatusNotFound && route == "/" || status == fiber.StatusMethodNotAllowed {
 			route = "none" // whatever path it was: labels must stay few
 		}
-		m.requests.WithLabelValues(c.Route().Method, route, strconv.Itoa(status)).Observe(time.Since(start).Seconds())
+		m.observer(series{method, route, status}).Observe(time.Since(start).Seconds())
 		return nil
 	}
 }

@@ -24,13 +24,13 @@ func (a *API) reserve(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	user, err := a.person(ctx, b)
 	if err != nil {
 		return err
 	}
 	r, err := a.engine.Reserve(ctx, engine.ReserveRequest{Drop: b.drop, User: user, Size: b.size, Key: key})
+	a.shelf.did(b.drop, err)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,8 @@ func (a *API) reserve(c *fiber.Ctx) error {
 			r.Status, r.Ended = now.Status, now.Ended
 		}
 	}
-	return c.Status(fiber.StatusCreated).JSON(renderReservation(r))
+	hold := renderReservation(r)
+	return sendReservation(c, fiber.StatusCreated, &hold)
 }
 
 // person is the id of who reserves: somebody known, or a guest who is found or
@@ -86,14 +87,15 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	r, err := a.engine.Purchase(ctx, id)
+	a.shelf.did(engine.DropOf(id), err)
 	if errors.Is(err, engine.ErrExpired) || errors.Is(err, engine.ErrReservationNotFound) {
 		// A Redis that lost its data does not know the receipt; Postgres may.
 		if past, pastErr := a.catalogue.store.Reservation(ctx, id); pastErr == nil && past.Confirmed {
 			receipt := renderReceipt(past.Reservation)
 			receipt.Purchase.Persisted = confirmed
+			a.shelf.confirmed(engine.DropOf(id))
 			return c.JSON(receipt)
 		}
 	}
@@ -104,7 +106,8 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	if r.Replayed {
 		status = fiber.StatusOK
 	}
-	return c.Status(status).JSON(renderReceipt(r))
+	receipt := renderReceipt(r)
+	return sendReceipt(c, status, &receipt)
 }
 
 func (a *API) cancel(c *fiber.Ctx) error {
@@ -112,9 +115,9 @@ func (a *API) cancel(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	r, err := a.engine.Cancel(ctx, id)
+	a.shelf.did(engine.DropOf(id), err)
 	if err != nil {
 		return err
 	}
@@ -134,8 +137,7 @@ func (a *API) getReservation(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	b, err := a.lookUp(ctx, id)
 	if err != nil {
 		return err
@@ -159,6 +161,7 @@ func (a *API) lookUp(ctx context.Context, id int64) (reservationBody, error) {
 		b := renderReservation(past.Reservation)
 		if past.Confirmed {
 			b.Persisted = confirmed
+			a.shelf.confirmed(b.DropID)
 		}
 		return b, nil
 	}

@@ -17,8 +17,7 @@ func (a *API) createUser(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	u, created, err := a.users.FindOrCreate(ctx, b.username, b.email)
 	if errors.Is(err, persist.ErrInvalid) {
 		err = &complaint{"username", "cannot be stored"}
@@ -38,8 +37,7 @@ func (a *API) getUser(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.callContext()
-	defer cancel()
+	ctx := a.deadlines.next()
 	u, err := a.users.User(ctx, id)
 	if errors.Is(err, persist.ErrNotFound) {
 		err = errUserNotFound

@@ -1,9 +1,7 @@
 package api
 
 import (
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"path"
@@ -56,13 +54,10 @@ func (a *API) pages() error {
 
 // sendFile answers with content, or 304 where the client has it.
 func sendFile(kind string, content []byte) fiber.Handler {
-	sum := sha256.Sum256(content)
-	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
+	tag := tagOf(content)
 	return func(c *fiber.Ctx) error {
-		c.Set(fiber.HeaderETag, tag)
-		c.Set(fiber.HeaderCacheControl, "no-cache") // ask each time: a new version shows at once
-		if c.Get(fiber.HeaderIfNoneMatch) == tag {
-			return c.SendStatus(fiber.StatusNotModified)
+		if conditional(c, tag) {
+			return nil
 		}
 		c.Set(fiber.HeaderContentType, kind)
 		c.Set(fiber.HeaderXContentTypeOptions, "nosniff")

@@ -3,8 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +25,7 @@ type combiner[Q, R any] struct {
 	lanes   map[int64]*lane[Q, R]
 	stopped bool
 	flights sync.WaitGroup
+	members sync.Pool // of *member[Q, R]
 }
 
 type combinerLimits struct {
@@ -39,23 +40,19 @@ type lane[Q, R any] struct {
 
 // member is one request of a batch.
 type member[Q, R any] struct {
-	req   Q
-	res   R
-	err   error
-	state atomic.Int32
-	done  chan struct{}
+	req Q
+	res R
+	err error
+	// done has room for the one word that the outcome is there, so that nobody
+	// waits for a caller who has left.
+	done chan struct{}
 }
 
-// A waiting member is either taken into a batch or abandoned by its caller,
-// never both: what nobody waits for is not sent.
-const (
-	memberWaiting int32 = iota
-	memberTaken
-	memberAbandoned
-)
-
 func newCombiner[Q, R any](limits combinerLimits, send func(context.Context, int64, []*member[Q, R])) *combiner[Q, R] {
-	return &combiner[Q, R]{limits: limits, send: send, lanes: map[int64]*lane[Q, R]{}}
+	return &combiner[Q, R]{
+		limits: limits, send: send, lanes: map[int64]*lane[Q, R]{},
+		members: sync.Pool{New: func() any { return &member[Q, R]{done: make(chan struct{}, 1)} }},
+	}
 }
 
 // do sends the request with the drop's next batch and returns its outcome.
@@ -63,15 +60,21 @@ func newCombiner[Q, R any](limits combinerLimits, send func(context.Context, int
 // and ErrUnavailable when ctx ends first; the request was then not sent, or its
 // outcome is unknown.
 func (c *combiner[Q, R]) do(ctx context.Context, drop int64, req Q) (R, error) {
-	m := &member[Q, R]{req: req, done: make(chan struct{})}
+	m := c.members.Get().(*member[Q, R]) //nolint:forcetypeassert // nothing else is in the pool
+	m.req = req
 	if err := c.enqueue(drop, m); err != nil {
 		return m.res, err
 	}
 	select {
 	case <-m.done:
-		return m.res, m.err
+		res, err := m.res, m.err
+		// Only what came back is used again: a member that its caller leaves
+		// may still be in a batch.
+		*m = member[Q, R]{done: m.done}
+		c.members.Put(m)
+		return res, err
 	case <-ctx.Done():
-		m.state.CompareAndSwap(memberWaiting, memberAbandoned)
+		c.abandon(drop, m)
 		var none R
 		return none, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
@@ -100,6 +103,18 @@ func (c *combiner[Q, R]) enqueue(drop int64, m *member[Q, R]) error {
 	return nil
 }
 
+// abandon takes a request out that nobody waits for any more, unless it is in a
+// batch already: its place is another's, and it is not sent.
+func (c *combiner[Q, R]) abandon(drop int64, m *member[Q, R]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.lanes[drop]; l != nil {
+		if i := slices.Index(l.waiting, m); i >= 0 {
+			l.waiting = slices.Delete(l.waiting, i, i+1)
+		}
+	}
+}
+
 // fly sends batch after batch until nothing waits.
 func (c *combiner[Q, R]) fly(drop int64, l *lane[Q, R]) {
 	defer c.flights.Done()
@@ -113,8 +128,8 @@ func (c *combiner[Q, R]) fly(drop int64, l *lane[Q, R]) {
 		c.send(ctx, drop, batch)
 		cancel()
 		for i, m := range batch {
-			close(m.done)
-			batch[i] = nil
+			batch[i] = nil // it is its caller's from here on
+			m.done <- struct{}{}
 		}
 	}
 }
@@ -126,24 +141,15 @@ func (c *combiner[Q, R]) take(drop int64, l *lane[Q, R], batch []*member[Q, R]) 
 	defer c.mu.Unlock()
 	if c.stopped { // what waits is not sent any more
 		for _, m := range l.waiting {
-			if m.state.CompareAndSwap(memberWaiting, memberTaken) {
-				m.err = fmt.Errorf("%w: stopping", ErrOverloaded)
-				close(m.done)
-			}
+			m.err = fmt.Errorf("%w: stopping", ErrOverloaded)
+			m.done <- struct{}{}
 		}
 		l.waiting = nil
 	}
-	n := 0
-	for n < len(l.waiting) && len(batch) < c.limits.batch {
-		if m := l.waiting[n]; m.state.CompareAndSwap(memberWaiting, memberTaken) {
-			batch = append(batch, m)
-		}
-		n++
-	}
-	rest := copy(l.waiting, l.waiting[n:])
-	clear(l.waiting[rest:])
-	l.waiting = l.waiting[:rest]
-	if len(batch) == 0 {
+	n := min(len(l.waiting), c.limits.batch)
+	batch = append(batch, l.waiting[:n]...)
+	l.waiting = slices.Delete(l.waiting, 0, n)
+	if n == 0 {
 		l.flights--
 		if l.flights == 0 {
 			delete(c.lanes, drop)

@@ -36,6 +36,10 @@ type Config struct {
 	// InFlight is how many calls for one drop may be under way at once.
 	// Defaults to 2.
 	InFlight int
+	// NewsMaxAge is for how long Redis's word that a drop is sold out, paused, has
+	// ended or has not started may be passed on to others without asking again.
+	// Negative: each asks. Defaults to 100 ms.
+	NewsMaxAge time.Duration
 	// MaxLedger is how many entries of a partition's ledger may wait for the
 	// history; at that many no more holds begin (ErrOverloaded). Purchases, cancels and releases
 	// go on. Defaults to 100,000.
@@ -73,6 +77,9 @@ func (c Config) withDefaults() Config {
 	if c.InFlight == 0 {
 		c.InFlight = 2
 	}
+	if c.NewsMaxAge == 0 {
+		c.NewsMaxAge = 100 * time.Millisecond
+	}
 	if c.MaxLedger == 0 {
 		c.MaxLedger = 100_000
 	}
@@ -101,6 +108,7 @@ type Engine struct {
 	acks      acks
 	memory    memoryWatch
 	refusals  refusals
+	outlook   outlook
 	reserves  *combiner[ReserveRequest, Reservation]
 	purchases *combiner[int64, Reservation]
 	cancels   *combiner[int64, Reservation]
@@ -126,6 +134,7 @@ func New(cfg Config) (*Engine, error) {
 		metrics: newMetrics(cfg.Metrics),
 		epochs:  newEpochs(cfg.Partitions),
 		acks:    newAcks(cfg.Partitions),
+		outlook: newOutlook(cfg.NewsMaxAge),
 	}
 	limits := combinerLimits{
 		batch: cfg.MaxBatch, queue: cfg.MaxQueue, inFlight: cfg.InFlight, timeout: cfg.CallTimeout,

@@ -52,7 +52,9 @@ type EventHandler struct {
 	Resync func()
 }
 
-// Listen hears the events of all drops until ctx ends, across reconnects.
+// Listen hears the events of all drops until ctx ends, across reconnects. What
+// it hears also lets this engine refuse early, and stop to refuse as soon as a
+// unit comes back elsewhere (Config.NewsMaxAge).
 func (e *Engine) Listen(ctx context.Context, h EventHandler) {
 	channels := make([]string, e.keys.partitions)
 	for p := range channels {
@@ -62,7 +64,11 @@ func (e *Engine) Listen(ctx context.Context, h EventHandler) {
 	for msg := range receive(ctx, func() *redis.PubSub { return e.redis.Subscribe(ctx, channels...) }) {
 		switch msg := msg.(type) {
 		case *redis.Subscription:
-			if msg.Count == len(channels) && h.Resync != nil { // the last of them
+			if msg.Count != len(channels) {
+				continue // not the last of them
+			}
+			e.outlook.forgetAll()
+			if h.Resync != nil {
 				h.Resync()
 			}
 		case *redis.Message:
@@ -71,6 +77,7 @@ func (e *Engine) Listen(ctx context.Context, h EventHandler) {
 				e.log.Error("event could not be read", "channel", msg.Channel, "err", err)
 				continue
 			}
+			e.outlook.happened(ev)
 			h.Event(ev)
 		}
 	}

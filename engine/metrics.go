@@ -8,7 +8,8 @@ import (
 )
 
 type metrics struct {
-	outcomes *prometheus.CounterVec
+	outcomes map[string]outcomeCounters // by call
+	early    prometheus.Counter
 	batch    prometheus.Histogram
 	releases prometheus.Counter
 	late     prometheus.Histogram
@@ -17,11 +18,24 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
+	outcomes := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "holdfast_engine_outcomes_total",
+		Help: "Outcomes of reserve, purchase and cancel.",
+	}, []string{"call", "outcome"})
+	byCall := map[string]outcomeCounters{}
+	for _, call := range []string{"reserve", "purchase", "cancel"} {
+		c := outcomeCounters{ok: outcomes.WithLabelValues(call, "ok"), refused: outcomes.WithLabelValues(call, "refused")}
+		for _, o := range outcomeNames {
+			c.named = append(c.named, outcomes.WithLabelValues(call, o.name))
+		}
+		byCall[call] = c
+	}
 	return &metrics{
-		outcomes: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "holdfast_engine_outcomes_total",
-			Help: "Outcomes of reserve, purchase and cancel.",
-		}, []string{"call", "outcome"}),
+		outcomes: byCall,
+		early: f.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_engine_early_refusals_total",
+			Help: "Reserves that were refused without asking Redis.",
+		}),
 		batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "holdfast_engine_reserve_batch_size",
 			Help:    "Requests that went in one reserve call.",
@@ -69,16 +83,23 @@ var outcomeNames = []struct {
 	{ErrCorrupt, "corrupt"},
 }
 
+// outcomeCounters are those of one call; named has one for each of outcomeNames.
+type outcomeCounters struct {
+	ok, refused prometheus.Counter
+	named       []prometheus.Counter
+}
+
 func (m *metrics) outcome(call string, err error) {
-	name := "ok"
-	if err != nil {
-		name = "refused"
-		for _, o := range outcomeNames {
-			if errors.Is(err, o.err) {
-				name = o.name
-				break
-			}
+	c := m.outcomes[call]
+	if err == nil {
+		c.ok.Inc()
+		return
+	}
+	for i := range outcomeNames {
+		if errors.Is(err, outcomeNames[i].err) {
+			c.named[i].Inc()
+			return
 		}
 	}
-	m.outcomes.WithLabelValues(call, name).Inc()
+	c.refused.Inc()
 }

@@ -25,6 +25,7 @@ func (e *Engine) Open(ctx context.Context, d Drop) error {
 		opening, err = lua.Open(ctx, e.redis, args)
 		return err
 	}, nil)
+	e.outlook.forget(d.ID)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,8 @@ var refusalReasons = [...]error{ErrOutOfStock, ErrLimitReached, ErrNotStarted, E
 // refusals counts what this process refused, by drop: a refusal leaves no trace
 // in Redis. Only drops that Redis knows get an entry, so the catalogue bounds it.
 type refusals struct {
-	byDrop sync.Map // drop id → *refusalCounts
+	mu     sync.RWMutex
+	byDrop map[int64]*refusalCounts
 }
 
 type refusalCounts [len(refusalReasons)]atomic.Int64
@@ -24,14 +25,29 @@ func (r *refusals) count(drop int64, err error) {
 	}
 	for i, reason := range refusalReasons {
 		if errors.Is(err, reason) {
-			counts, ok := r.byDrop.Load(drop)
-			if !ok {
-				counts, _ = r.byDrop.LoadOrStore(drop, new(refusalCounts))
-			}
-			counts.(*refusalCounts)[i].Add(1) //nolint:forcetypeassert // nothing else is stored
+			r.of(drop)[i].Add(1)
 			return
 		}
 	}
+}
+
+func (r *refusals) of(drop int64) *refusalCounts {
+	r.mu.RLock()
+	counts := r.byDrop[drop]
+	r.mu.RUnlock()
+	if counts != nil {
+		return counts
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if counts = r.byDrop[drop]; counts == nil {
+		if r.byDrop == nil {
+			r.byDrop = map[int64]*refusalCounts{}
+		}
+		counts = new(refusalCounts)
+		r.byDrop[drop] = counts
+	}
+	return counts
 }
 
 // Refusals are how many reservations of a drop this process has refused since
@@ -39,10 +55,12 @@ func (r *refusals) count(drop int64, err error) {
 // ErrEnded, ErrExhausted, ErrPaused.
 func (e *Engine) Refusals(drop int64) map[error]int64 {
 	out := make(map[error]int64, len(refusalReasons))
-	counts, ok := e.refusals.byDrop.Load(drop)
+	e.refusals.mu.RLock()
+	defer e.refusals.mu.RUnlock()
+	counts := e.refusals.byDrop[drop]
 	for i, reason := range refusalReasons {
-		if ok {
-			out[reason] = counts.(*refusalCounts)[i].Load() //nolint:forcetypeassert // nothing else is stored
+		if counts != nil {
+			out[reason] = counts[i].Load()
 		}
 	}
 	return out

@@ -42,10 +42,24 @@ func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, er
 		e.metrics.outcome("reserve", err)
 		return Reservation{}, err
 	}
-	res, err := e.reserves.do(ctx, r.Drop, r)
+	res, err := e.reserveOrRefuse(ctx, r)
 	e.metrics.outcome("reserve", err)
 	e.refusals.count(r.Drop, err)
 	return res, err
+}
+
+func (e *Engine) reserveOrRefuse(ctx context.Context, r ReserveRequest) (Reservation, error) {
+	if r.Key == "" { // one with a key may have its hold already, which Redis alone knows
+		refusal, probe := e.outlook.refuse(ctx, r.Drop, r.Size)
+		if refusal != nil {
+			e.metrics.early.Inc()
+			return Reservation{}, refusal
+		}
+		if probe != nil {
+			defer probe.answered()
+		}
+	}
+	return e.reserves.do(ctx, r.Drop, r)
 }
 
 func (e *Engine) reserveBatch(ctx context.Context, drop int64, batch []*member[ReserveRequest, Reservation]) {
@@ -63,14 +77,18 @@ func (e *Engine) reserveBatch(ctx context.Context, drop int64, batch []*member[R
 		args.Items[i] = lua.ReserveItem{User: m.req.User, Size: m.req.Size, Key: m.req.Key}
 	}
 	var reply lua.ReserveReply
+	var sent time.Time
 	err := e.inEpoch(ctx, p, func(token string) (err error) {
 		args.Token = token
+		sent = time.Now()
 		reply, err = lua.Reserve(ctx, e.redis, args)
 		return err
 	}, func() { e.reserved(drop, batch, reply) })
 	if err != nil {
 		fail(batch, err)
+		return
 	}
+	e.outlook.replied(drop, sent, batch, reply)
 }
 
 // reserved gives each member of the batch its result, and remembers the new holds.

@@ -62,6 +62,13 @@ func (e *Engine) settleBatch(ctx context.Context, drop int64, purchase bool, bat
 			}
 		}
 	})
+	if !purchase {
+		for _, m := range batch {
+			if m.err == nil && err == nil {
+				e.outlook.opened(drop, m.res.Size)
+			}
+		}
+	}
 	if err != nil {
 		fail(batch, err)
 	}

@@ -168,8 +168,13 @@ type ReserveItem struct {
 // ReserveReply has one result for each item.
 type ReserveReply struct {
 	NowMS, DeadlineMS int64
+	Version, StartMS  int64 // of the drop; the version after the batch
+	Sized             bool
 	Results           []ReserveResult
 }
+
+// reserveHead is how many values come before the results.
+const reserveHead = 5
 
 // ReserveResult is a new hold (Seq > 0), a hold that the same key got before
 // (Before not empty), or a refusal.
@@ -191,13 +196,18 @@ func Reserve(ctx context.Context, c redis.Scripter, a ReserveArgs) (ReserveReply
 	if err != nil {
 		return ReserveReply{}, err
 	}
-	if len(res) != 2+len(a.Items) {
-		return ReserveReply{}, fmt.Errorf("reserve.lua: %d results for %d items", len(res)-2, len(a.Items))
+	if len(res) != reserveHead+len(a.Items) {
+		return ReserveReply{}, fmt.Errorf("reserve.lua: %d results for %d items", len(res)-reserveHead, len(a.Items))
 	}
-	reply := ReserveReply{Results: make([]ReserveResult, len(a.Items))}
-	reply.NowMS, _ = res[0].(int64)
-	reply.DeadlineMS, _ = res[1].(int64)
-	for i, v := range res[2:] {
+	var head [reserveHead]int64
+	for i := range head {
+		head[i], _ = res[i].(int64)
+	}
+	reply := ReserveReply{
+		NowMS: head[0], DeadlineMS: head[1], Version: head[2], StartMS: head[3], Sized: head[4] == 1,
+		Results: make([]ReserveResult, len(a.Items)),
+	}
+	for i, v := range res[reserveHead:] {
 		switch v := v.(type) {
 		case string:
 			reply.Results[i].Before = v

@@ -16,9 +16,10 @@
 -- ARGV[6] ledger entries at which nothing more is held
 -- ARGV[7…] for each person: user, size (empty: none), Idempotency-Key (empty: none)
 --
--- Returns {now, deadline, r1, r2, …}, times in Unix ms. Each r is the sequence
--- number of a new hold, or the description of the hold that the same key got
--- before (a string, drop:seq:user:created:deadline:size), or a refusal below.
+-- Returns {now, deadline, version, start, sized, r1, r2, …}: times in Unix ms, the
+-- drop's version after the batch, sized 1 or 0. Each r is the sequence number of
+-- a new hold, or the description of the hold that the same key got before (a
+-- string, drop:seq:user:created:deadline:size), or a refusal below.
 -- The error HFFENCED says that nothing was done.
 local DROP_NOT_FOUND, NOT_STARTED, ENDED, PAUSED = -1, -2, -3, -4
 local OUT_OF_STOCK, LIMIT_REACHED, SIZE_REQUIRED, UNKNOWN_SIZE = -5, -6, -7, -8
@@ -53,7 +54,7 @@ local d = redis.call('HMGET', drop, unpack(fields))
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local reply = { now, 0 }
+local reply = { now, 0, 0, 0, 0 }
 if not d[1] then
   for i = FIRST, #ARGV, STEP do reply[#reply + 1] = DROP_NOT_FOUND end
   return reply
@@ -61,7 +62,10 @@ end
 local starts, ends, hold, limit = tonumber(d[2]), tonumber(d[3]), tonumber(d[4]), tonumber(d[5])
 local sized, version, seq = d[6] == '1', tonumber(d[7]), tonumber(d[8])
 local deadline = now + hold
-reply[2] = deadline
+-- Numbers become text once: Redis and Lua take long for each.
+local expires = string.format('%d', deadline)
+local head, tail = id .. ':', string.format(':%d:%s:', now, expires)
+reply[2], reply[3], reply[4], reply[5] = deadline, version, starts, sized and 1 or 0
 
 local closed
 if d[1] == 'paused' then closed = PAUSED
@@ -103,6 +107,7 @@ local function pool_of(size)
 end
 
 local holds, members, idems, limits = {}, {}, {}, {}
+local n = 0 -- new holds
 for i = FIRST, #ARGV, STEP do
   local user, size, key = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local r
@@ -128,10 +133,10 @@ for i = FIRST, #ARGV, STEP do
     else
       seq = seq + 1
       pool[1], pool[2], pool.taken = pool[1] - 1, pool[2] + 1, pool.taken + 1
-      local hold_of = id .. ':' .. seq .. ':' .. user .. ':' .. now .. ':' .. deadline .. ':' .. size
-      holds[#holds + 1] = hold_prefix .. seq
-      members[#members + 1] = deadline
-      members[#members + 1] = hold_of
+      local text = string.format('%d', seq)
+      local hold_of = head .. text .. ':' .. user .. tail .. size
+      n = n + 1
+      holds[n], members[2 * n - 1], members[2 * n] = hold_prefix .. text, expires, hold_of
       if limit > 0 then taken[user] = taken[user] + 1; limits[user] = taken[user] end
       if key ~= '' then
         stored[key] = hold_of
@@ -143,20 +148,23 @@ for i = FIRST, #ARGV, STEP do
   end
   reply[#reply + 1] = r
 end
-if #holds == 0 then return reply end
+if n == 0 then return reply end
 
 -- All checks are done: from here on only writes.
-local changes, event = { 'version', version + 1, 'seq', seq }, {}
+version = version + 1
+reply[3] = version
+local changes, event = { 'version', version, 'seq', seq }, {}
 for size, pool in pairs(pools) do
   if pool and pool.taken > 0 then
-    local n = #changes
-    changes[n + 1], changes[n + 2], changes[n + 3], changes[n + 4] = 'a:' .. size, pool[1], 'h:' .. size, pool[2]
+    local c = #changes
+    changes[c + 1], changes[c + 2], changes[c + 3], changes[c + 4] = 'a:' .. size, pool[1], 'h:' .. size, pool[2]
     event[size] = { pool[1], pool[2], pool[3] }
   end
 end
 -- The hold keys come first: they are in no KEYS, so in a slot that is just
 -- moving to another server the first SET fails, while nothing is written yet.
-for i = 1, #holds do redis.call('SET', holds[i], members[2 * i], 'PXAT', deadline) end
+local call = redis.call
+for i = 1, n do call('SET', holds[i], members[2 * i], 'PXAT', expires) end
 redis.call('HSET', drop, unpack(changes))
 redis.call('ZADD', deadlines, unpack(members))
 if limit > 0 then
@@ -165,5 +173,5 @@ if limit > 0 then
   redis.call('HSET', buyers, unpack(counts))
 end
 if #idems > 0 then redis.call('HSET', idem, unpack(idems)) end
-redis.call('PUBLISH', events, cjson.encode({ d = tonumber(id), v = version + 1, t = now, r = 'reserved', s = event }))
+redis.call('PUBLISH', events, cjson.encode({ d = tonumber(id), v = version, t = now, r = 'reserved', s = event }))
 return reply

@@ -52,13 +52,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- The pools that the live holds touch, in one read.
-local sizes, at, fields, holds = {}, {}, {}, {}
+local sizes, at, fields, holds, known = {}, {}, {}, {}, {}
 for i = 1, #seqs do
   if live[i] then
     local user, deadline, size = string.match(live[i], '^%d+:%d+:(%d+):%d+:(%d+):(.*)$')
     if tonumber(deadline) > now then
       local pool = sized and size or ''
-      holds[i] = { user = user, pool = pool }
+      known[#known + 1] = live[i]
+      holds[i] = { user = user, pool = pool, known = #known }
       if not at[pool] then
         at[pool] = #fields
         sizes[#sizes + 1] = pool
@@ -68,8 +69,9 @@ for i = 1, #seqs do
     end
   end
 end
-local pools = {}
+local pools, held = {}, {} -- held: what the deadlines know of the live holds
 if #fields > 0 then
+  held = redis.call('ZMSCORE', deadlines, unpack(known))
   local c = redis.call('HMGET', drop, unpack(fields))
   for _, size in ipairs(sizes) do
     local n = at[size]
@@ -81,6 +83,7 @@ if #fields > 0 then
   end
 end
 
+local head = string.format('%d:%s:', now, kind)
 local settled = {} -- seq → record, for a sequence number given twice
 local members, ended_keys, records, receipts_new, buys, given_back = {}, {}, {}, {}, {}, {}
 for i = 1, #seqs do
@@ -92,7 +95,7 @@ for i = 1, #seqs do
   elseif holds[i] then
     local hold = holds[i]
     local pool = pools[hold.pool]
-    if not redis.call('ZSCORE', deadlines, live[i]) or pool[2] < 1 then
+    if not held[hold.known] or pool[2] < 1 then
       code = CORRUPT -- its key lives but it is not held: this one alone is refused
     else
       pool[2] = pool[2] - 1
@@ -103,7 +106,7 @@ for i = 1, #seqs do
         pool[1] = pool[1] + 1
         given_back[#given_back + 1] = hold.user
       end
-      record = now .. ':' .. kind .. ':' .. live[i]
+      record = head .. live[i]
       code = SETTLED
       settled[seq] = record
       members[#members + 1] = live[i]

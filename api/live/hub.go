@@ -25,6 +25,9 @@ type Config struct {
 	// Render gives a drop as the API answers it, for drop_created and
 	// drop_updated. Required.
 	Render func(persist.Drop, *engine.Stock) any
+	// Heard is called for each event that is heard, one at a time; it must not
+	// block. Defaults to nobody being told.
+	Heard func(engine.Event)
 	// Buyers is how many of the newest buyers a drop shows. Defaults to none.
 	Buyers int
 	// MaxSockets is how many connections are served at once. Defaults to 10,000.
@@ -198,6 +201,9 @@ func ring(bell chan struct{}) {
 
 // hear takes in one event. It is called for one at a time.
 func (h *Hub) hear(ev engine.Event) {
+	if h.cfg.Heard != nil {
+		h.cfg.Heard(ev)
+	}
 	h.mu.Lock()
 	h.board.hear(ev, time.Now())
 	stale := len(h.board.stale) > 0

@@ -29,6 +29,9 @@ type cli struct {
 	Rebuild rebuildCommand `cmd:"" help:"Set Redis right from Postgres: all drops, or one."`
 	Holds   holdsCommand   `cmd:"" help:"List who holds a unit, and what is overdue."`
 	Release releaseCommand `cmd:"" help:"Give held units back: by reservation, or all that is overdue."`
+
+	Loadtest loadtestCommand `cmd:"" help:"Have many buyers come to a running instance, and audit it; exit 1 if it is wrong."`
+
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	Healthcheck healthcheckCommand `cmd:"" hidden:"" help:"Ask a running instance whether it is ready; exit 1 if not."`

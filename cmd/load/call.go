@@ -17,7 +17,7 @@ type Call struct {
 // NewCall prepares requests to path (with its query) at the server of base, such
 // as http://127.0.0.1:3000. Its figures are counted under name.
 func NewCall(name, method, base, path string) (*Call, error) {
-	u, err := url.Parse(base)
+	u, err := ParseURL(base)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func NewCall(name, method, base, path string) (*Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	if at.Host == "" || at.Host != u.Host {
+	if at.Host != u.Host {
 		return nil, fmt.Errorf("no path of %s: %q", base, path)
 	}
 	c := &Call{name: name, method: method, path: at.RequestURI()}
@@ -34,6 +34,16 @@ func NewCall(name, method, base, path string) (*Call, error) {
 		c.head = append(c.head, "Content-Type: application/json\r\n"...)
 	}
 	return c, nil
+}
+
+// ParseURL reads the base address of a server; the error says what one looks
+// like.
+func ParseURL(base string) (*url.URL, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%q is no address like http://127.0.0.1:3000", base)
+	}
+	return u, nil
 }
 
 // request appends the whole request to b. header holds names and values in turn.

@@ -10,12 +10,15 @@ import (
 // much: what is due within it leaves together at its end, and never early.
 const least = 250 * time.Microsecond
 
+// lastMoment is how long after the schedule's end arrivals that wait may be sent.
+const lastMoment = time.Second
+
 // open has steps arrive at the rate. An arrival is taken by a free worker, or
 // waits for one; its time runs from when it was due.
 func (r *run) open(ctx context.Context, began time.Time) *Result {
 	var result Result
 	due := make(chan time.Duration, r.cfg.Backlog) // since began
-	// Once the schedule is over, those that wait get a last timeout to be served.
+	// Once the schedule is over, those that wait have a last moment to be served.
 	over, stop := context.WithCancel(ctx)
 	defer stop()
 	var all sync.WaitGroup
@@ -33,7 +36,7 @@ func (r *run) open(ctx context.Context, began time.Time) *Result {
 	}
 	r.schedule(ctx, began, due, &result)
 	close(due)
-	last := time.AfterFunc(r.cfg.Timeout, stop)
+	last := time.AfterFunc(lastMoment, stop)
 	defer last.Stop()
 	all.Wait()
 	for _, n := range dropped {

@@ -96,12 +96,9 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	base, err := url.Parse(cfg.URL)
+	base, err := ParseURL(cfg.URL)
 	if err != nil {
 		return nil, err
-	}
-	if base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, fmt.Errorf("%q is no address like http://127.0.0.1:3000", cfg.URL)
 	}
 	r := &run{cfg: cfg, base: base, recorders: make([]*recorder, min(recorders, cfg.Workers))}
 	for i := range r.recorders {

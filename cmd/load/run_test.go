@@ -197,8 +197,8 @@ func TestNotModified(t *testing.T) {
 		URL: s.URL, Workers: 1, Steps: 20,
 		Step: func(w *Worker) Outcome {
 			full := w.Do(call, nil)
-			tag := string(full.Header("Etag"))
-			if full.Status != 200 || len(full.Body) != 1_200_000 || tag != `"1"` {
+			tag := string(full.Header("ETag"))
+			if full.Status != 200 || len(full.Body) != 1_200_000 || tag != `"1"` || full.Header("Nowhere") != nil {
 				t.Errorf("page: %d of %d bytes, Etag %s", full.Status, len(full.Body), tag)
 			}
 			short := w.Do(call, nil, "If-None-Match", tag)

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"time"
@@ -29,12 +30,17 @@ type Answer struct {
 	conn *conn
 }
 
-// Header is the value of a header of the answer, named as the server writes it.
+// Header is the value of a header of the answer; nil where there is none.
 func (a *Answer) Header(name string) []byte {
 	if a.Status == 0 {
 		return nil
 	}
-	return a.conn.res.Header.Peek(name)
+	for key, value := range a.conn.res.Header.All() {
+		if bytes.EqualFold(key, []byte(name)) {
+			return value
+		}
+	}
+	return nil
 }
 
 // Do makes a call and counts it under the call's name. header holds names and

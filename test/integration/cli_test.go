@@ -128,22 +128,23 @@ func TestHelpAndVersion(t *testing.T) {
 	if status != 0 || !strings.HasPrefix(printed, "holdfast ") || len(strings.Fields(printed)) != 2 {
 		t.Errorf("version ended with %d: %q", status, printed)
 	}
-	commands := []string{"dev", "serve", "migrate", "seed", "audit", "rebuild", "holds", "release", "version"}
+	commands := []string{"dev", "serve", "migrate", "seed", "audit", "rebuild", "holds", "release", "loadtest", "version"}
 	printed, status = run(t, nil, "--help")
 	if status != 0 {
 		t.Errorf("--help ended with %d", status)
 	}
 	contains(t, printed, commands...)
 	says := map[string][]string{
-		"dev":     {"--port", "$PORT", "--data", "Ctrl-C"},
-		"serve":   {"--roles", "--port", "$PORT", "--redis-url", "$HOLDFAST_REDIS_URL", "--database-url", "SIGTERM"},
-		"migrate": {"--database-url", "any number of processes"},
-		"seed":    {"--users", "three sample drops"},
-		"audit":   {"--redis-url", "--database-url", "Exit status"},
-		"rebuild": {"--drop", "safe direction"},
-		"holds":   {"--overdue", "--json"},
-		"release": {"--overdue", "Cancels live holds"},
-		"version": {"Print the version"},
+		"dev":      {"--port", "$PORT", "--data", "Ctrl-C"},
+		"serve":    {"--roles", "--port", "$PORT", "--redis-url", "$HOLDFAST_REDIS_URL", "--database-url", "SIGTERM"},
+		"migrate":  {"--database-url", "any number of processes"},
+		"seed":     {"--users", "three sample drops"},
+		"audit":    {"--redis-url", "--database-url", "Exit status"},
+		"rebuild":  {"--drop", "safe direction"},
+		"holds":    {"--overdue", "--json"},
+		"release":  {"--overdue", "Cancels live holds"},
+		"loadtest": {"--scenario", "$HOLDFAST_LOADTEST_URL", "--watchers", "coordinated omission", "Exit status"},
+		"version":  {"Print the version"},
 	}
 	for _, c := range commands {
 		printed, status := run(t, nil, c, "--help")
