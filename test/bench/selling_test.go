@@ -106,7 +106,7 @@ func (s *stage) checkoutTurn(c *contender) float64 {
 
 func checkoutPhase(s *stage) {
 	all := append([]*contender{s.baseline(ceiling, "constant"), s.deploy().serve()}, s.postgresBaselines()...)
-	all = append(all, s.baseline(groupedHalf, "grouped", "--single-purchases"))
+	all = append(all, s.baseline(groupedHalf, "grouped", "--single-purchases", "--pool", "8"))
 	turns := make([]turn, 0, len(all))
 	for _, c := range all {
 		turns = append(turns, turn{c.name, func() float64 { return s.checkoutTurn(c) }})

@@ -35,7 +35,7 @@ func main() {
 	flag.IntVar(&s.people, "people", 1000, "how many people there are, with the ids 1, 2, …")
 	flag.IntVar(&s.pool, "pool", 0, "connections to Postgres (default: what measured best)")
 	flag.IntVar(&s.batch, "batch", 256, "grouped: most requests in one statement")
-	flag.IntVar(&s.flights, "flights", 2, "grouped: statements under way at once for one drop, and for purchases")
+	flag.IntVar(&s.flights, "flights", 1, "grouped: statements under way at once for one drop, and for purchases")
 	flag.BoolVar(&s.single, "single-purchases", false, "grouped: only reserves are grouped")
 	flag.StringVar(&s.list, "list", "", "constant: file with the answer to GET /api/drops")
 	flag.Parse()
