@@ -136,6 +136,7 @@ func New(cfg Config) (*API, error) {
 		BodyLimit:             maxBody,
 		Concurrency:           cfg.MaxConns,
 		ReadBufferSize:        8 << 10, // also the limit of a request's headers
+		WriteBufferSize:       8 << 10, // what fits, as 20 drops do, is one write
 		ReadTimeout:           cfg.Timeout,
 		WriteTimeout:          cfg.Timeout,
 		IdleTimeout:           2 * time.Minute,

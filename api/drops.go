@@ -156,3 +156,12 @@ func (k *catalogue) drop(ctx context.Context, id int64) (persist.Drop, error) {
 	k.recent.remember([]persist.Drop{d})
 	return d, nil
 }
+
+// load reads the rows that a query asks for.
+func (k *catalogue) load(ctx context.Context, q query) ([]persist.Drop, error) {
+	if q.drop == 0 {
+		return k.list(ctx, q.limit, q.before)
+	}
+	d, err := k.drop(ctx, q.drop)
+	return []persist.Drop{d}, err
+}

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -216,7 +217,7 @@ func (s *server) wantStock(t *testing.T, drop, available, held, sold int64) {
 }
 
 // traces is everything that has been written: the rows of each table, Redis's
-// keys, and the stock of each drop.
+// keys, and the drops with their stock, not from the API's memory.
 func (s *server) traces(t *testing.T) string {
 	t.Helper()
 	ctx := t.Context()
@@ -232,8 +233,17 @@ func (s *server) traces(t *testing.T) string {
 	for scan := redis.Scan(ctx, 0, s.env.Prefix+":*", 1000).Iterator(); scan.Next(ctx); keys++ {
 		must(t, scan.Err())
 	}
-	stock := s.get(t, "/api/drops?limit=1000").want(t, 200)
-	return fmt.Sprintf("%s, keys %d, %s", rows, keys, stock.raw)
+	drops, err := s.store.ListDrops(ctx, persist.ListQuery{Limit: 1000, Buyers: 3})
+	must(t, err)
+	ids := make([]int64, len(drops))
+	for i := range drops {
+		ids[i] = drops[i].ID
+	}
+	stock, err := s.engine.Stock(ctx, ids)
+	must(t, err)
+	shown, err := json.Marshal([]any{drops, stock})
+	must(t, err)
+	return fmt.Sprintf("%s, keys %d, %s", rows, keys, shown)
 }
 
 // leavesNoTrace fails the test if what do does writes anything.

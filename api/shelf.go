@@ -1,9 +1,7 @@
 package api
 
 import (
-	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -45,28 +43,6 @@ func newShelf(k *catalogue, e *engine.Engine, timeout time.Duration, reg prometh
 	// Its only error is a size below one.
 	s.views, _ = simplelru.NewLRU(maxViews, func(_ query, v *view) { s.bytes -= v.size() })
 	return s
-}
-
-// flight is one reading of a view, for all who came while it had not begun, or
-// since, if nothing was acknowledged meanwhile.
-type flight struct {
-	as     moment // when it began
-	began  time.Time
-	done   chan struct{}
-	answer *answer // or err, once it is done
-	err    error
-
-	shown     []shown
-	sameDrops bool // the drops shown, and their order, are those of the view
-	rowsAs    moment
-	rowsAt    time.Time
-}
-
-func (v *view) size() int {
-	if v.answer == nil {
-		return 0
-	}
-	return len(v.answer.body)
 }
 
 // get answers a query with what the stores had at most twice keep ago, and with
@@ -122,72 +98,6 @@ func (s *shelf) good(v *view, now time.Time) bool {
 
 func (s *shelf) begin(v *view, f *flight, now time.Time) {
 	f.as, f.began, v.flight = s.changes.moment, now, f
-}
-
-// fly reads what is due of a view, and lands.
-func (s *shelf) fly(v *view, f *flight) {
-	f.err = errBrokeOff
-	defer s.land(v, f)
-	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-	defer cancel()
-	f.shown, f.rowsAs, f.rowsAt, f.sameDrops = v.shown, v.rowsAs, v.rowsAt, true
-	if f.err = s.readRows(ctx, v, f); f.err != nil {
-		return
-	}
-	if f.err = s.readStock(ctx, f); f.err != nil {
-		return
-	}
-	if f.answer, f.err = f.render(v.query, v.answer); f.answer != v.answer {
-		s.metrics.renderings.Inc()
-	}
-}
-
-// readRows reads the rows, if they were due when the flight began.
-func (s *shelf) readRows(ctx context.Context, v *view, f *flight) error {
-	s.mu.Lock()
-	as, due := s.changes.moment, !s.changes.rowsDue(v).After(f.began)
-	s.mu.Unlock()
-	if !due {
-		f.shown = slices.Clone(f.shown) // the view's own serve others meanwhile
-		return nil
-	}
-	at := time.Now()
-	s.metrics.postgres.Inc()
-	rows, err := s.catalogue.load(ctx, v.query)
-	if err != nil {
-		return err
-	}
-	f.put(rows)
-	f.rowsAs, f.rowsAt = as, at
-	return nil
-}
-
-// readStock reads the stock of the drops of which it was due when the flight
-// began.
-func (s *shelf) readStock(ctx context.Context, f *flight) error {
-	var drops []int64
-	var at []int
-	s.mu.Lock()
-	as := s.changes.moment
-	for i := range f.shown {
-		if !s.changes.stockDue(&f.shown[i]).After(f.began) {
-			drops, at = append(drops, f.shown[i].row.ID), append(at, i)
-		}
-	}
-	s.mu.Unlock()
-	if len(drops) == 0 {
-		return nil
-	}
-	now := time.Now()
-	s.metrics.redis.Inc()
-	stock, err := s.engine.Stock(ctx, drops)
-	if err != nil {
-		return err
-	}
-	for i, of := range at {
-		f.shown[of].count(stock[i], as, now)
-	}
-	return nil
 }
 
 // land hands out what the flight has read, and begins the next.

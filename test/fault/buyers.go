@@ -187,12 +187,13 @@ func (m *market) complain(o op, err error) {
 // reserve calls once and records it. An answer of "overloaded" says that
 // nothing has happened and is no operation.
 func (m *market) reserve(client int, rng *rand.Rand, r attempt) (ticket, string) {
-	o := op{Client: client, Kind: reserve, Drop: r.drop, User: r.user, Size: r.size, Key: r.key, Call: time.Now().UnixNano()}
+	via := m.url(rng)
+	o := op{Client: client, Via: via, Kind: reserve, Drop: r.drop, User: r.user, Size: r.size, Key: r.key, Call: time.Now().UnixNano()}
 	body := map[string]any{"dropId": r.drop, "userId": r.user}
 	if r.size != "" {
 		body["size"] = r.size
 	}
-	a := m.caller.call(http.MethodPost, m.url(rng)+"/api/drops/reserve", body, r.key)
+	a := m.caller.call(http.MethodPost, via+"/api/drops/reserve", body, r.key)
 	if a.status != http.StatusCreated {
 		o.Result = a.refusal()
 		if o.Result != "overloaded" {
@@ -229,8 +230,9 @@ func (m *market) reserve(client int, rng *rand.Rand, r attempt) (ticket, string)
 
 // settle buys or cancels once and records it.
 func (m *market) settle(client int, rng *rand.Rand, k kind, t ticket) string {
-	o := op{Client: client, Kind: k, Drop: t.drop, ID: t.id, Call: time.Now().UnixNano()}
-	a := m.caller.call(http.MethodPost, m.url(rng)+"/api/drops/"+string(k), map[string]any{"reservationId": t.id}, "")
+	via := m.url(rng)
+	o := op{Client: client, Via: via, Kind: k, Drop: t.drop, ID: t.id, Call: time.Now().UnixNano()}
+	a := m.caller.call(http.MethodPost, via+"/api/drops/"+string(k), map[string]any{"reservationId": t.id}, "")
 	switch {
 	case a.status == http.StatusCreated && k == purchase, a.status == http.StatusOK:
 		var got struct {
@@ -266,8 +268,9 @@ func (m *market) settle(client int, rng *rand.Rand, k kind, t ticket) string {
 
 // read reads a drop's stock once and records it.
 func (m *market) read(client int, rng *rand.Rand, d sale) {
-	o := op{Client: client, Kind: stock, Drop: d.ID, Call: time.Now().UnixNano()}
-	a := m.caller.call(http.MethodGet, fmt.Sprintf("%s/api/drops/%d", m.url(rng), d.ID), nil, "")
+	via := m.url(rng)
+	o := op{Client: client, Via: via, Kind: stock, Drop: d.ID, Call: time.Now().UnixNano()}
+	a := m.caller.call(http.MethodGet, fmt.Sprintf("%s/api/drops/%d", via, d.ID), nil, "")
 	if a.status != http.StatusOK {
 		return // a read that says nothing
 	}

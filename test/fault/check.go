@@ -69,7 +69,7 @@ func check(s sale, ops []op, fates map[int64]fate, lapseBy func(deadline int64) 
 	ops = merged(ops)
 	var worst verdict
 	worst.result = porcupine.Ok
-	for _, p := range parts(s, ops) {
+	for _, p := range parts(s, aged(ops)) {
 		hinted, lapses := resolve(s, p.ops, fates)
 		p.hint = true
 		open := func(_, deadline int64) (int64, int64) { return deadline*1e6 - clockSlack, lapseBy(deadline) }

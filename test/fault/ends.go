@@ -111,7 +111,7 @@ func (w *world) ends(d sale, ops []op, fates map[int64]fate, ran ran, well int64
 	for _, o := range ops {
 		// Between the first loss and the snapshot a drop may be gone until it is
 		// put back; at no other time is it.
-		amiss := ran.lossy > 0 && o.Return >= ran.lossy && o.Call <= ran.snapshots[d.ID].to
+		amiss := ran.lossy > 0 && o.Return >= ran.lossy && o.Call <= ran.snapshots[d.ID].to+staleBound.Nanoseconds()
 		if o.Kind == stock && o.Result == missing && !amiss {
 			complain("Redis had lost the drop, though it could not: %v", o)
 		}

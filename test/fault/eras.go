@@ -76,6 +76,9 @@ func after(s sale, ops []op, snap snapshot, fates map[int64]fate) (sale, []op) {
 	var out []op
 	given := map[int64]bool{}
 	for _, o := range ops {
+		if o.Kind == stock && o.earliest() < snap.to {
+			continue // what it saw may be of before
+		}
 		if o.Call >= snap.to {
 			out = append(out, o)
 			given[o.ID] = given[o.ID] || o.Kind == reserve
@@ -108,8 +111,7 @@ func after(s sale, ops []op, snap snapshot, fates map[int64]fate) (sale, []op) {
 			if o.acknowledged() && (snap.holds[o.ID].Status == wanted || fates[o.ID].Status != ended) || !o.acknowledged() && o.Result != unknown {
 				continue
 			}
-		case stock:
-			continue
+		case stock: // left out above
 		}
 		out = append(out, o)
 	}

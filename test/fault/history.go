@@ -36,6 +36,7 @@ const never = math.MaxInt64 / 4
 // wall clock, which Redis on the same machine shares.
 type op struct {
 	Client       int
+	Via          string // the instance that was asked; empty: one that keeps nothing in memory
 	Kind         kind
 	Drop         int64
 	User         int64

@@ -187,4 +187,19 @@ var mutations = []mutation{
 `, ``,
 		"./engine", "TestCombinerDoesNotSendWhatNobodyWaitsFor",
 	},
+	{
+		"reads: what was acknowledged", "api/changes.go",
+		`c.stock[slot(drop)] = c.own`, ``,
+		"./api", "TestWhoChangesADropSeesIt",
+	},
+	{
+		"reads: a reading that began before", "api/shelf.go",
+		`case f.as.own == s.changes.own && now.Sub(f.began) < keep:`, `case true:`,
+		"./api", "TestWhoChangesADropSeesIt",
+	},
+	{
+		"reads: the age without events", "api/changes.go",
+		`return s.stockAt.Add(keep)`, `return s.stockAt.Add(time.Hour)`,
+		"./api", "TestChangesElsewhereAreShownWithoutTheFeed|TestRedisGoneIsShown",
+	},
 }
