@@ -68,7 +68,10 @@ func appendText(b []byte, text *string) []byte {
 	}
 	for i := range len(*text) {
 		if c := (*text)[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			quoted, _ := json.Marshal(*text) // a string is always marshalled
+			quoted, err := json.Marshal(*text)
+			if err != nil {
+				panic(err) // a string is always marshalled
+			}
 			return append(b, quoted...)
 		}
 	}

@@ -23,7 +23,7 @@ func newSent(limits combinerLimits) *sent {
 	s := &sent{gate: make(chan struct{}, 1<<20), batches: map[int64][][]int{}}
 	limits.timeout = time.Minute
 	s.combiner = newCombiner(limits, func(_ context.Context, drop int64, batch []*member[int, int]) {
-		var reqs []int
+		reqs := make([]int, 0, len(batch))
 		for _, m := range batch {
 			reqs = append(reqs, m.req)
 			m.res = 2 * m.req

@@ -70,16 +70,16 @@ type probe struct {
 
 // refuse gives the refusal that Redis would give for the size of the drop; nil:
 // ask it. Whoever gets a probe asks for others too, and calls its answered.
-func (o *outlook) refuse(ctx context.Context, drop int64, size string) (error, *probe) {
+func (o *outlook) refuse(ctx context.Context, drop int64, size string) (p *probe, refusal error) {
 	d := o.of(drop)
 	if d == nil {
 		return nil, nil
 	}
 	came := time.Now()
 	for waited := false; ; waited = true {
-		refusal, wait, p := d.ask(size, came, o.maxAge, waited)
+		wait, p, refusal := d.ask(size, came, o.maxAge, waited)
 		if wait == nil {
-			return refusal, p
+			return p, refusal
 		}
 		select {
 		case <-wait:
@@ -89,10 +89,10 @@ func (o *outlook) refuse(ctx context.Context, drop int64, size string) (error, *
 	}
 }
 
-// ask looks once for a request that came at a time: it gives the refusal, what
-// to wait for, or the probe. Who has waited already neither waits nor asks for
+// ask looks once for a request that came at a time: it gives what to wait for,
+// the probe, or the refusal. Who has waited already neither waits nor asks for
 // others again.
-func (d *dropOutlook) ask(size string, came time.Time, maxAge time.Duration, waited bool) (refusal error, wait chan struct{}, p *probe) {
+func (d *dropOutlook) ask(size string, came time.Time, maxAge time.Duration, waited bool) (wait chan struct{}, p *probe, refusal error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v := &d.closed
@@ -106,14 +106,14 @@ func (d *dropOutlook) ask(size string, came time.Time, maxAge time.Duration, wai
 	case !v.until.IsZero() && !now.Before(v.until):
 		return nil, nil, nil // everybody asks: it starts
 	case now.Sub(v.asOf) <= maxAge, v.asOf.After(came): // the latter is as good as asking
-		return v.refusal, nil, nil
+		return nil, nil, v.refusal
 	case waited:
 		return nil, nil, nil
 	case v.asking != nil:
-		return nil, v.asking, nil
+		return v.asking, nil, nil
 	}
 	v.asking = make(chan struct{})
-	return nil, nil, &probe{d, v}
+	return nil, &probe{d, v}, nil
 }
 
 // pool is the size whose stock a request for a size draws on.
@@ -147,15 +147,13 @@ func (o *outlook) replied(drop int64, sent time.Time, batch []*member[ReserveReq
 	}
 	var closed error
 	for i := range reply.Results {
-		switch refusal := reply.Results[i].Refusal; refusal {
-		case lua.NotStarted, lua.Ended, lua.Paused:
-			closed = reserveErrors[refusal]
-		case lua.OutOfStock:
+		switch r := reply.Results[i]; {
+		case r.Refusal == lua.NotStarted, r.Refusal == lua.Ended, r.Refusal == lua.Paused:
+			closed = reserveErrors[r.Refusal]
+		case r.Refusal == lua.OutOfStock:
 			d.size(batch[i].req.Size).learn(ErrOutOfStock, sent, reply.Version)
-		case 0:
-			if reply.Results[i].Seq > 0 { // there was one; whether there are more, who knows
-				d.size(batch[i].req.Size).learn(nil, sent, reply.Version)
-			}
+		case r.Seq > 0: // there was one; whether there are more, who knows
+			d.size(batch[i].req.Size).learn(nil, sent, reply.Version)
 		}
 	}
 	if d.closed.learn(closed, sent, reply.Version) && closed == ErrNotStarted { //nolint:errorlint // from the table

@@ -50,7 +50,7 @@ func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, er
 
 func (e *Engine) reserveOrRefuse(ctx context.Context, r ReserveRequest) (Reservation, error) {
 	if r.Key == "" { // one with a key may have its hold already, which Redis alone knows
-		refusal, probe := e.outlook.refuse(ctx, r.Drop, r.Size)
+		probe, refusal := e.outlook.refuse(ctx, r.Drop, r.Size)
 		if refusal != nil {
 			e.metrics.early.Inc()
 			return Reservation{}, refusal

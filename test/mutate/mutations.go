@@ -159,4 +159,32 @@ var mutations = []mutation{
 		`CONSTRAINT drop_sizes_sold_within_stock CHECK (sold >= 0)`,
 		"./persist", "TestWriterRefusesToOversell",
 	},
+	{
+		"early refusal: on fresh news alone", "engine/outlook.go",
+		`case now.Sub(v.asOf) <= maxAge, v.asOf.After(came): // the latter is as good as asking`, `case true:`,
+		"./engine", "TestSoldOutIsAskedForTenTimesASecond",
+	},
+	{
+		"early refusal: not past the start", "engine/outlook.go",
+		`case !v.until.IsZero() && !now.Before(v.until):`, `case false:`,
+		"./engine", "TestStartIsNotMissed",
+	},
+	{
+		"early refusal: not of a key", "engine/reserve.go",
+		`if r.Key == "" { // one with a key may have its hold already, which Redis alone knows`, `if true {`,
+		"./engine", "TestKeyIsNeverRefusedEarly",
+	},
+	{
+		"early refusal: a unit that came back", "engine/outlook.go",
+		`		case e.Sizes[i].Available > 0:
+			v.open(e.Version)
+`, ``,
+		"./engine", "TestUnitThatComesBackIsSoldAtOnce",
+	},
+	{
+		"combiner: what nobody waits for", "engine/combiner.go",
+		`		c.abandon(drop, m)
+`, ``,
+		"./engine", "TestCombinerDoesNotSendWhatNobodyWaitsFor",
+	},
 }
