@@ -142,6 +142,7 @@ var chart = report.Chart{
 // finish prints and writes the report.
 func (s *suite) finish(b *testing.B) {
 	b.Helper()
+	s.report.Correct = !b.Failed()
 	judge(s.report)
 	fmt.Println()
 	s.report.Print(os.Stdout)

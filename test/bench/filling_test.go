@@ -20,6 +20,7 @@ type filler struct {
 	engine *engine.Engine
 	client redis.UniversalClient
 	store  *persist.Store
+	close  func()
 }
 
 func (d *deployment) filler() *filler {
@@ -27,14 +28,13 @@ func (d *deployment) filler() *filler {
 	f := &filler{deployment: d, client: must(engine.NewClient(engine.ClientConfig{URL: d.redisURL}))}
 	f.engine = d.engine(engine.Config{Redis: f.client})
 	f.store = must(persist.Open(persist.Config{URL: d.databaseURL}))
+	f.close = sync.OnceFunc(func() {
+		f.engine.Stop()
+		check(f.B, f.client.Close())
+		f.store.Close()
+	})
+	d.Cleanup(f.close)
 	return f
-}
-
-func (f *filler) close() {
-	f.Helper()
-	f.engine.Stop()
-	check(f.B, f.client.Close())
-	f.store.Close()
 }
 
 // each calls do for 0 … n-1, as many at once as there are workers.

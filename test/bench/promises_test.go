@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -76,11 +77,13 @@ func writerPhase(s *stage) {
 		writer := d.serve("--roles", "writer").process
 		var began time.Time
 		var first int64
-		for began.IsZero() {
-			if first = written() - before; first > 0 {
-				began = time.Now()
+		harness.Eventually(s, time.Minute, func() error {
+			began, first = time.Now(), written()-before
+			if first == 0 {
+				return errors.New("nothing is written yet")
 			}
-		}
+			return nil
+		})
 		harness.Eventually(s, 5*time.Minute, func() error {
 			if n := written() - before; n < sales {
 				return fmt.Errorf("%d of %d purchases are in Postgres", n, sales)
@@ -97,59 +100,80 @@ func writerPhase(s *stage) {
 	d.audit()
 }
 
-// restorePhase has holds lapse in one instant: the drops are opened and held one
-// after the other, each for as long as is left until then. It is timed from the
-// first deadline until the last unit is back.
+// The holds that lapse in one instant.
+const (
+	dueDrops = 200
+	dueUnits = 250                    // of each
+	dueAhead = 10 * time.Second       // to open the drops and hold their units
+	dueApart = 100 * time.Millisecond // at most, from the first deadline to the last
+)
+
+// restorePhase times holds that lapse together from the first deadline until the
+// last unit is back.
 func restorePhase(s *stage) {
-	const drops, units = 200, 250
-	const ahead = 10 * time.Second        // of the instant, to open and hold
-	const atOnce = 100 * time.Millisecond // within which the deadlines must lie
 	d := s.deploy()
 	d.serve()
-	s.compare("restore", fmt.Sprintf("%d holds due in one instant: until all are back", drops*units), "ms", []turn{{holdfast, func() float64 {
+	title := fmt.Sprintf("%d holds due in one instant: until all are back", dueDrops*dueUnits)
+	s.compare("restore", title, "ms", []turn{{holdfast, func() float64 {
 		f := d.filler()
-		due := must(f.engine.Now(s.Context())).Add(ahead)
-		opened := make([]int64, drops)
-		var first, last time.Time
-		for i := range opened {
-			left := due.Sub(must(f.engine.Now(s.Context()))).Truncate(time.Millisecond)
-			if left < time.Second {
-				s.Fatalf("%d of %d drops held within %v: the machine is too slow", i, drops, ahead)
-			}
-			opened[i] = must(f.open(units, left))
-			for _, r := range f.hold(opened[i:i+1], units) {
-				if first.IsZero() || r.Deadline.Before(first) {
-					first = r.Deadline
-				}
-				if r.Deadline.After(last) {
-					last = r.Deadline
-				}
+		defer f.close()
+		const tries = 5 // on a busy machine
+		for range tries {
+			drops, first, last := f.holdUntil(must(f.engine.Now(s.Context())).Add(dueAhead))
+			back := f.allBack(drops)
+			d.drained()
+			if apart := last.Sub(first); apart <= dueApart {
+				return float64(back.Sub(first).Milliseconds())
 			}
 		}
-		if spread := last.Sub(first); spread > atOnce {
-			s.Fatalf("the deadlines lie %v apart, want at most %v", spread, atOnce)
-		}
-		if n := d.live(); n != drops*units {
-			s.Fatalf("%d live holds, want %d", n, drops*units)
-		}
-		var back time.Time
-		harness.Eventually(s, 2*ahead, func() error {
-			if n := d.live(); n > 0 {
-				return fmt.Errorf("%d holds are not back", n)
-			}
-			back = must(f.engine.Now(s.Context()))
-			return nil
-		})
-		for _, stock := range must(f.engine.Stock(s.Context(), opened)) {
-			if stock.Available != units || stock.Held != 0 {
-				s.Errorf("all holds have lapsed, but drop %d says %+v", stock.Drop, stock)
-			}
-		}
-		f.close()
-		d.drained()
-		return float64(back.Sub(first).Milliseconds())
+		s.Fatalf("the deadlines never lay within %v: the machine is too busy", dueApart)
+		return 0
 	}}})
 	d.audit()
+}
+
+// holdUntil opens drops and holds all their units, each for as long as is left
+// until due, and gives the first and the last deadline.
+func (f *filler) holdUntil(due time.Time) (drops []int64, first, last time.Time) {
+	f.Helper()
+	drops = make([]int64, dueDrops)
+	for i := range drops {
+		left := due.Sub(must(f.engine.Now(f.Context()))).Truncate(time.Millisecond)
+		if left < time.Second {
+			f.Fatalf("%d of %d drops were held within %v: the machine is too slow", i, dueDrops, dueAhead)
+		}
+		drops[i] = must(f.open(dueUnits, left))
+		for _, r := range f.hold(drops[i:i+1], dueUnits) {
+			if first.IsZero() || r.Deadline.Before(first) {
+				first = r.Deadline
+			}
+			if r.Deadline.After(last) {
+				last = r.Deadline
+			}
+		}
+	}
+	if n := f.live(); n != dueDrops*dueUnits {
+		f.Fatalf("%d live holds, want %d", n, dueDrops*dueUnits)
+	}
+	return drops, first, last
+}
+
+// allBack gives when the last hold was back, by Redis's clock.
+func (f *filler) allBack(drops []int64) (back time.Time) {
+	f.Helper()
+	harness.Eventually(f, 2*dueAhead, func() error {
+		if n := f.live(); n > 0 {
+			return fmt.Errorf("%d holds are not back", n)
+		}
+		back = must(f.engine.Now(f.Context()))
+		return nil
+	})
+	for _, stock := range must(f.engine.Stock(f.Context(), drops)) {
+		if stock.Available != dueUnits || stock.Held != 0 {
+			f.Errorf("all holds have lapsed, but drop %d says %+v", stock.Drop, stock)
+		}
+	}
+	return back
 }
 
 // live is how many holds there are, lapsed ones that are not back included.

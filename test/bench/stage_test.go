@@ -239,13 +239,15 @@ func (d *deployment) audit() {
 func (s *suite) machine(b *testing.B) report.Machine {
 	b.Helper()
 	m := report.Machine{CPUs: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version()}
-	info, _ := os.ReadFile("/proc/cpuinfo") // where there is none, the name stays empty
+	info, _ := os.ReadFile("/proc/cpuinfo") // where there is none, it stays empty, as the load does
 	for line := range strings.Lines(string(info)) {
 		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
 			m.CPU = strings.TrimSpace(value)
 			break
 		}
 	}
+	load, _ := os.ReadFile("/proc/loadavg")
+	_, _ = fmt.Sscan(string(load), &m.Load)
 	conn := must(pgx.Connect(b.Context(), s.postgres.DatabaseURL))
 	for _, name := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
 		var value string

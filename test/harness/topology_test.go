@@ -108,3 +108,22 @@ func TestOwnCluster(t *testing.T) {
 		return nil
 	})
 }
+
+func TestOwnClusterOfTwoMastersAlone(t *testing.T) {
+	t.Parallel()
+	c := OwnCluster(t, ClusterOptions{Masters: 2, NoReplicas: true})
+	if len(c.Nodes) != 2 {
+		t.Fatalf("%d nodes, want 2", len(c.Nodes))
+	}
+	client := c.Redis()
+	for i, slot := range []int{0, Slots/2 - 1, Slots / 2, Slots - 1} {
+		if master := c.Master(slot); master != c.Nodes[i/2] {
+			t.Errorf("%s serves slot %d", master.Name, slot)
+		}
+	}
+	for i := range 20 {
+		if err := client.Set(t.Context(), fmt.Sprint(i), i, 0).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -15,18 +15,20 @@ type Report struct {
 	Connections int       `json:"connections"` // of most phases
 	Rounds      int       `json:"rounds"`
 	Seconds     float64   `json:"seconds"` // of one contender's turn in a round
+	Correct     bool      `json:"correct"` // whether all that was sold was sold right
 	Phases      []*Phase  `json:"phases"`
 	Goals       []*Goal   `json:"goals"`
 }
 
 // Machine is what the run was on.
 type Machine struct {
-	CPUs     int    `json:"cpus"`
-	CPU      string `json:"cpu"`
-	System   string `json:"system"`
-	Go       string `json:"go"`
-	Redis    string `json:"redis"`
-	Postgres string `json:"postgres"`
+	CPUs     int     `json:"cpus"`
+	CPU      string  `json:"cpu"`
+	System   string  `json:"system"`
+	Go       string  `json:"go"`
+	Redis    string  `json:"redis"`
+	Postgres string  `json:"postgres"`
+	Load     float64 `json:"load"` // how many processes ran or waited in the minute before
 }
 
 // Phase is one thing that was measured of several contenders.

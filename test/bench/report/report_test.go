@@ -15,7 +15,7 @@ import (
 func sample() *Report {
 	r := &Report{
 		At: time.Date(2026, 11, 24, 18, 0, 0, 0, time.UTC), Connections: 256, Rounds: 3, Seconds: 3,
-		Machine: Machine{CPUs: 2, CPU: "Some CPU", System: "linux/amd64", Go: "go1.26", Redis: "Redis 7.0", Postgres: "Postgres 15"},
+		Machine: Machine{CPUs: 2, CPU: "Some CPU", System: "linux/amd64", Go: "go1.26", Redis: "Redis 7.0", Postgres: "Postgres 15", Load: 1.5},
 	}
 	p := r.Phase("reserve", "Successful reserves a second", "/s")
 	for _, v := range []float64{60_000, 64_000, 62_000} {
@@ -61,8 +61,14 @@ func TestGoals(t *testing.T) {
 		t.Errorf("%v, want %v", met, want)
 	}
 	var out bytes.Buffer
+	r.Correct = true
+	if r.Print(&out); strings.Contains(out.String(), "WRONG") {
+		t.Errorf("wrong:\n%s", out.String())
+	}
+	r.Correct = false
 	r.Print(&out)
 	for _, want := range []string{
+		"WRONG", "load 1.5",
 		"  HTTP alone                                     62,000  (60,000 … 64,000)",
 		"  Holdfast <&>                                   38,750  (37,500 … 40,000)           0.62 of the first",
 		"  met     reserves ", "  MISSED  more ", "0.62  (0.50 … 0.70)", "at least 0.63", "60.0 MB  (59.0 … 61.0)", "at most 60.0 MB",

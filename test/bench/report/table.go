@@ -9,12 +9,15 @@ import (
 
 // Print writes the report as tables to read.
 func (r *Report) Print(to io.Writer) {
-	_, _ = fmt.Fprintf(to, "%s\n%d cores (%s), %s, %s, %s, %s\n", r.At.Format("2006-01-02 15:04 MST"),
-		r.Machine.CPUs, r.Machine.CPU, r.Machine.System, r.Machine.Go, r.Machine.Redis, r.Machine.Postgres)
+	_, _ = fmt.Fprintf(to, "%s\n%d cores (%s; load %.1f in the minute before), %s, %s, %s, %s\n", r.At.Format("2006-01-02 15:04 MST"),
+		r.Machine.CPUs, r.Machine.CPU, r.Machine.Load, r.Machine.System, r.Machine.Go, r.Machine.Redis, r.Machine.Postgres)
 	_, _ = fmt.Fprintf(to, "%d connections where nothing else is said, %d rounds of %g s each, interleaved: median (least … most)\n",
 		r.Connections, r.Rounds, r.Seconds)
 	for _, p := range r.Phases {
 		p.Print(to)
+	}
+	if !r.Correct {
+		_, _ = fmt.Fprint(to, "\nWRONG: something was sold that should not have been, or could not be checked. No figure counts.\n")
 	}
 	if len(r.Goals) == 0 {
 		return
