@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -122,7 +123,7 @@ func TestOwnClusterOfTwoMastersAlone(t *testing.T) {
 		}
 	}
 	for i := range 20 {
-		if err := client.Set(t.Context(), fmt.Sprint(i), i, 0).Err(); err != nil {
+		if err := client.Set(t.Context(), strconv.Itoa(i), i, 0).Err(); err != nil {
 			t.Error(err)
 		}
 	}
