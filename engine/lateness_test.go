@@ -30,9 +30,12 @@ func TestHoldsLapseAmongHalfAMillion(t *testing.T) {
 	keys := client.Pipeline()
 	for i := range ttlKeys {
 		keys.Set(t.Context(), "other:"+strconv.Itoa(i), "x", time.Hour)
-	}
-	if _, err := keys.Exec(t.Context()); err != nil {
-		t.Fatal(err)
+		if keys.Len() < 5000 && i < ttlKeys-1 {
+			continue // what is sent at once has to be taken before a write times out
+		}
+		if _, err := keys.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	drop := int64(100)
