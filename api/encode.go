@@ -8,9 +8,9 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// The answers to reserve and purchase are the only ones written by hand: in a
-// profile of a sale encoding/json took as long for them as the engine for its
-// part. The bytes are those that encoding/json would write.
+// The answers to reserve and purchase, and the refusals of errors.go, are the only
+// ones written by hand: in a profile of a sale encoding/json took as long for them
+// as the engine for its part. The bytes are those that encoding/json would write.
 
 // sendReservation answers with a reservation.
 func sendReservation(c *fiber.Ctx, status int, b *reservationBody) error {

@@ -34,8 +34,9 @@ var (
 	errForbiddenOrigin = errors.New("origin is not allowed")
 )
 
-// failures maps each error to its one answer; the first that matches counts.
-// An error that is not here is internal.
+// failures maps each error to its one answer; the first that matches counts, and
+// what nearly all get in a sale comes first. What is not here answer knows, or it
+// is internal.
 var failures = []failure{
 	{engine.ErrOutOfStock, 400, "out_of_stock", "Out of stock"},
 	{engine.ErrNotStarted, 409, "not_started", "Drop has not started"},
@@ -75,20 +76,25 @@ const retryAfterSeconds = 1
 
 // fail is fiber's error handler: it answers err by the table.
 func (a *API) fail(c *fiber.Ctx, err error) error {
-	if err == engine.ErrOutOfStock { //nolint:errorlint // what nearly all get in a sale, and never wrapped
-		var room [64]byte
-		return sendJSON(c, failures[0].status, failures[0].body(room[:0]))
+	for i := range failures {
+		f := &failures[i]
+		if !errors.Is(err, f.err) {
+			continue
+		}
+		if f.status == fiber.StatusServiceUnavailable {
+			c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
+		}
+		var room [128]byte
+		return sendJSON(c, f.status, f.body(room[:0]))
 	}
 	status, body := a.answer(c, err)
 	if status == fiber.StatusRequestEntityTooLarge || status == fiber.StatusRequestHeaderFieldsTooLarge {
 		linger(c.Context().Conn())
 	}
-	if status == fiber.StatusServiceUnavailable {
-		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
-	}
 	return c.Status(status).JSON(body)
 }
 
+// answer is what an error that is not in the table is answered with.
 func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
 	if c := (*complaint)(nil); errors.As(err, &c) {
 		return 400, errorBody{Error: c.Error(), Code: "invalid_request", Field: c.field}
@@ -100,11 +106,6 @@ func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
 		return 400, errorBody{Error: "size is required for this drop", Code: "invalid_request", Field: "size"}
 	case errors.Is(err, engine.ErrUnknownSize):
 		return 400, errorBody{Error: "size is not one of this drop", Code: "invalid_request", Field: "size"}
-	}
-	for _, f := range failures {
-		if errors.Is(err, f.err) {
-			return f.status, errorBody{Error: f.message, Code: f.code}
-		}
 	}
 	if f := (*fiber.Error)(nil); errors.As(err, &f) {
 		switch {

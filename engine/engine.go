@@ -135,6 +135,8 @@ func New(cfg Config) (*Engine, error) {
 		epochs:  newEpochs(cfg.Partitions),
 		acks:    newAcks(cfg.Partitions),
 		outlook: newOutlook(cfg.NewsMaxAge),
+
+		refusals: newRefusals(),
 	}
 	limits := combinerLimits{
 		batch: cfg.MaxBatch, queue: cfg.MaxQueue, inFlight: cfg.InFlight, timeout: cfg.CallTimeout,

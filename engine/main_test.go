@@ -21,13 +21,17 @@ func newEngine(t testing.TB) (*engine.Engine, *harness.Env) {
 	return startEngine(t, env.RedisURL, env.Prefix), env
 }
 
-func startEngine(t testing.TB, url, prefix string) *engine.Engine {
+func startEngine(t testing.TB, url, prefix string, changes ...func(*engine.Config)) *engine.Engine {
 	t.Helper()
 	client, err := engine.NewClient(engine.ClientConfig{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.New(engine.Config{Redis: client, Prefix: prefix, Standalone: true})
+	cfg := engine.Config{Redis: client, Prefix: prefix, Standalone: true}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	e, err := engine.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ type refusals struct {
 	byDrop map[int64]*refusalCounts
 }
 
+func newRefusals() refusals { return refusals{byDrop: map[int64]*refusalCounts{}} }
+
 type refusalCounts [len(refusalReasons)]atomic.Int64
 
 func (r *refusals) count(drop int64, err error) {
@@ -41,9 +43,6 @@ func (r *refusals) of(drop int64) *refusalCounts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if counts = r.byDrop[drop]; counts == nil {
-		if r.byDrop == nil {
-			r.byDrop = map[int64]*refusalCounts{}
-		}
 		counts = new(refusalCounts)
 		r.byDrop[drop] = counts
 	}

@@ -59,16 +59,12 @@ func (e *Engine) settleBatch(ctx context.Context, drop int64, purchase bool, bat
 			m.res, m.err = settled(results[i])
 			if m.err == nil {
 				e.acks.keep(p, m.res)
+				if !purchase {
+					e.outlook.opened(drop, m.res.Size)
+				}
 			}
 		}
 	})
-	if !purchase {
-		for _, m := range batch {
-			if m.err == nil && err == nil {
-				e.outlook.opened(drop, m.res.Size)
-			}
-		}
-	}
 	if err != nil {
 		fail(batch, err)
 	}
