@@ -62,8 +62,7 @@ func (a *API) figures(c *fiber.Ctx) error {
 		Drop: figuresDrop{s.Drop, s.State, s.Total, s.Available, s.Held, s.Sold, s.Version},
 	}
 	for reason, n := range a.engine.Refusals(drop) {
-		_, body := a.answer(c, reason)
-		b.Refusals[body.Code] += n
+		b.Refusals[failureOf(reason).code] += n // each refusal is in the table
 	}
 	ledger, err := a.engine.LedgerInfo(ctx)
 	if err != nil {

@@ -62,6 +62,16 @@ var failures = []failure{
 	{persist.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
 }
 
+// failureOf is the table's answer to an error; nil: it has none.
+func failureOf(err error) *failure {
+	for i := range failures {
+		if errors.Is(err, failures[i].err) {
+			return &failures[i]
+		}
+	}
+	return nil
+}
+
 // errorBody is the form of every error.
 type errorBody struct {
 	Error     string `json:"error"`
@@ -76,11 +86,7 @@ const retryAfterSeconds = 1
 
 // fail is fiber's error handler: it answers err by the table.
 func (a *API) fail(c *fiber.Ctx, err error) error {
-	for i := range failures {
-		f := &failures[i]
-		if !errors.Is(err, f.err) {
-			continue
-		}
+	if f := failureOf(err); f != nil {
 		if f.status == fiber.StatusServiceUnavailable {
 			c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
 		}

@@ -214,7 +214,7 @@ func TestNotModified(t *testing.T) {
 // were due meanwhile have waited, not only those whose calls were under way.
 func TestOpenLoopChargesForAStall(t *testing.T) {
 	t.Parallel()
-	const rate, workers = 1000, 4
+	const rate, workers = 200, 4 // few, so that a busy machine makes up for the stall in time
 	s := newServer(t, 1<<40)
 	reserve := s.call(t, "POST", "/reserve")
 	stall := time.AfterFunc(300*time.Millisecond, func() {
@@ -229,7 +229,7 @@ func TestOpenLoopChargesForAStall(t *testing.T) {
 		Step:     func(w *Worker) Outcome { return w.Do(reserve, []byte(`{"dropId":7}`)).Outcome },
 		Progress: func(_ time.Duration, steps map[Outcome]int64) { progress.Store(steps[Outcome{}]) },
 	})
-	if r.Scheduled != 1500 || r.Dropped != 0 || r.Count("", Outcome{}) != 1500 {
+	if r.Scheduled != 300 || r.Dropped != 0 || r.Count("", Outcome{}) != 300 {
 		t.Errorf("%d were due, %d dropped, %d won", r.Scheduled, r.Dropped, r.Count("", Outcome{}))
 	}
 	for _, name := range []string{"", "reserve"} {
@@ -239,7 +239,7 @@ func TestOpenLoopChargesForAStall(t *testing.T) {
 				waited += bar.Count
 			}
 		}
-		if waited < 300 { // 500 ms at 1,000 a second, less the last 100 ms of them
+		if waited < 60 { // 500 ms at 200 a second, less the last 100 ms of them
 			t.Errorf("%q: %d waited 100 ms or more", name, waited)
 		}
 	}
