@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/holdfast/holdfast/lua"
 )
 
@@ -26,8 +28,9 @@ type ExpirerConfig struct {
 // Expirer gives lapsed holds back. Any number of them may run, in any number
 // of processes; one is enough.
 //
-// Two things wake a partition's release: the deadline sweep, which knows when
-// the next hold lapses, and Redis's expired-key notifications. The sweep is the
+// Three things wake a partition's release: the deadline sweep, which knows when
+// the next hold lapses; a look at all partitions at once for deadlines before
+// that; and Redis's expired-key notifications. The sweep is the
 // truth: every release reads the deadlines. A notification is a hint, which
 // may come late, twice or never.
 type Expirer struct {
@@ -37,9 +40,11 @@ type Expirer struct {
 }
 
 const (
-	// lookEvery is how often a partition is looked at when nothing is known to
-	// lapse. A hold lasts MinHold at the least, so each is seen before its deadline.
+	// lookEvery is how often the partitions are looked at for holds that lapse
+	// before those known. One lasts MinHold at the least, so each is seen in time.
 	lookEvery = MinHold * 4 / 5
+	// anyway is how long a partition rests at the most.
+	anyway = 5 * time.Second
 	// sweepGap is the rest between two sweeps of a partition: holds that lapse
 	// within it are released together.
 	sweepGap = 5 * time.Millisecond
@@ -66,6 +71,9 @@ func (x *Expirer) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for p := range x.wake {
 		wg.Go(func() { x.sweep(ctx, p) })
+	}
+	if !x.cfg.NoSweep {
+		wg.Go(func() { x.look(ctx) })
 	}
 	if !x.cfg.NoNotifications {
 		wg.Go(func() { x.listen(ctx) })
@@ -115,11 +123,54 @@ func (x *Expirer) sweep(ctx context.Context, p int) {
 		wait(sweepGap, nil)
 		if x.cfg.NoSweep {
 			next = math.MaxInt64
-		} else {
-			next = min(next, lookEvery)
 		}
 		wait(max(0, next-sweepGap), x.wake[p])
 	}
+}
+
+// look wakes the partitions whose first deadline is another than at the last
+// look, or is over. It asks for all in one round trip: an idle deployment of
+// many partitions costs hardly more than one of one. What cannot be asked is
+// woken too, since its sweep knows what to do about errors.
+func (x *Expirer) look(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	seen := make([]float64, len(x.wake)) // 0: no hold
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now, first := x.firstDeadlines(ctx)
+		for p, cmd := range first {
+			deadline := 0.0
+			if z := cmd.Val(); len(z) > 0 {
+				deadline = z[0].Score
+			}
+			over := deadline != 0 && deadline <= float64(now.Val().UnixMilli())
+			if cmd.Err() != nil || now.Err() != nil || over || deadline != 0 && deadline != seen[p] {
+				x.kick(p)
+			}
+			seen[p] = deadline
+		}
+	}
+}
+
+// firstDeadlines reads Redis's time, on a cluster that of any master, and each
+// partition's first deadline. The commands have the errors.
+func (x *Expirer) firstDeadlines(ctx context.Context) (now *redis.TimeCmd, first []*redis.ZSliceCmd) {
+	ctx, cancel := context.WithTimeout(ctx, x.e.cfg.CallTimeout)
+	defer cancel()
+	first = make([]*redis.ZSliceCmd, len(x.wake))
+	_, _ = x.e.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		now = pipe.Time(ctx)
+		for p := range first {
+			first[p] = pipe.ZRangeWithScores(ctx, x.e.keys.deadlines(p), 0, 0)
+		}
+		return nil
+	})
+	return now, first
 }
 
 // release releases all that is due in a partition and returns how long it is
@@ -145,9 +196,9 @@ func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
 		}
 		if r.Released+r.Dead < int64(x.cfg.Batch) {
 			if r.NextMS < 0 {
-				return lookEvery, nil
+				return anyway, nil
 			}
-			return time.Duration(r.NextMS+1) * time.Millisecond, nil
+			return min(anyway, time.Duration(r.NextMS+1)*time.Millisecond), nil
 		}
 	}
 }

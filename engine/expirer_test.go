@@ -244,7 +244,7 @@ func TestLapsedHoldThatFitsNothingIsKeptApart(t *testing.T) {
 	reserve(t, e, engine.ReserveRequest{Drop: 1, User: 1})
 	runExpirer(t, e, engine.ExpirerConfig{})
 	harness.Eventually(t, 5*time.Second, func() error {
-		info, err := e.Ledger(c, "test").Info(t.Context(), 1)
+		info, err := e.LedgerInfo(t.Context())
 		if err != nil || info.Dead < 4 {
 			return fmt.Errorf("dead letters %d, %w", info.Dead, err)
 		}

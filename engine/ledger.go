@@ -151,49 +151,49 @@ func (l *Ledger) DeadLetter(ctx context.Context, partition int, entryID, record,
 	return unavailable(lua.DeadLetter(ctx, l.redis, l.keys.dead(partition), entryID, record, reason))
 }
 
-// Info says how far the partition's ledger is behind.
-func (l *Ledger) Info(ctx context.Context, partition int) (LedgerInfo, error) {
-	return ledgerInfo(ctx, l.redis, l.keys, partition)
+// Info says how far each partition's ledger is behind.
+func (l *Ledger) Info(ctx context.Context) ([]LedgerInfo, error) {
+	return ledgerInfo(ctx, l.redis, l.keys)
 }
 
 // LedgerInfo says how far all partitions' ledgers together are behind.
 func (e *Engine) LedgerInfo(ctx context.Context) (LedgerInfo, error) {
-	all := make([]int, e.keys.partitions)
-	for p := range all {
-		all[p] = p
+	each, err := ledgerInfo(ctx, e.redis, e.keys)
+	var all LedgerInfo
+	for _, info := range each {
+		all.Length += info.Length
+		all.Dead += info.Dead
+		if all.Oldest.IsZero() || !info.Oldest.IsZero() && info.Oldest.Before(all.Oldest) {
+			all.Oldest = info.Oldest
+		}
 	}
-	return ledgerInfo(ctx, e.redis, e.keys, all...)
+	return all, err
 }
 
-func ledgerInfo(ctx context.Context, client redis.UniversalClient, k keys, partitions ...int) (LedgerInfo, error) {
-	lengths := make([]*redis.IntCmd, len(partitions))
-	dead := make([]*redis.IntCmd, len(partitions))
-	first := make([]*redis.XMessageSliceCmd, len(partitions))
+// ledgerInfo asks for all partitions in one round trip.
+func ledgerInfo(ctx context.Context, client redis.UniversalClient, k keys) ([]LedgerInfo, error) {
+	lengths := make([]*redis.IntCmd, k.partitions)
+	dead := make([]*redis.IntCmd, k.partitions)
+	first := make([]*redis.XMessageSliceCmd, k.partitions)
 	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for i, p := range partitions {
-			lengths[i] = pipe.XLen(ctx, k.ledger(p))
-			dead[i] = pipe.XLen(ctx, k.dead(p))
-			first[i] = pipe.XRangeN(ctx, k.ledger(p), "-", "+", 1)
+		for p := range k.partitions {
+			lengths[p] = pipe.XLen(ctx, k.ledger(p))
+			dead[p] = pipe.XLen(ctx, k.dead(p))
+			first[p] = pipe.XRangeN(ctx, k.ledger(p), "-", "+", 1)
 		}
 		return nil
 	})
 	if err != nil {
-		return LedgerInfo{}, unavailable(err)
+		return nil, unavailable(err)
 	}
-	var info LedgerInfo
-	for i := range partitions {
-		info.Length += lengths[i].Val()
-		info.Dead += dead[i].Val()
-		msgs := first[i].Val()
-		if len(msgs) != 1 {
-			continue
-		}
+	info := make([]LedgerInfo, k.partitions)
+	for p := range info {
+		info[p] = LedgerInfo{Length: lengths[p].Val(), Dead: dead[p].Val()}
 		var ms int64
-		if _, err := fmt.Sscanf(msgs[0].ID, "%d-", &ms); err != nil {
-			continue
-		}
-		if at := time.UnixMilli(ms).UTC(); info.Oldest.IsZero() || at.Before(info.Oldest) {
-			info.Oldest = at
+		if waits := first[p].Val(); len(waits) == 1 {
+			if _, err := fmt.Sscanf(waits[0].ID, "%d-", &ms); err == nil {
+				info[p].Oldest = time.UnixMilli(ms).UTC()
+			}
 		}
 	}
 	return info, nil

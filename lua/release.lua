@@ -43,7 +43,8 @@ end
 local due = redis.call('ZRANGE', deadlines, '-inf', now, 'BYSCORE', 'LIMIT', 0, most)
 if #due == 0 then return { 0, until_next(), 0, 0 } end
 
--- Sort the members by drop and read each drop once.
+-- Sort the members by drop and read each drop once. They come by deadline, so
+-- the first of a drop is its latest.
 local drops, order, bad, late = {}, {}, {}, 0
 for _, member in ipairs(due) do
   local id, user, deadline, size = string.match(member, '^(%d+):%d+:(%d+):%d+:(%d+):(.*)$')
@@ -66,10 +67,12 @@ for _, member in ipairs(due) do
   end
   if pool and pool[2] > 0 then
     pool[1], pool[2] = pool[1] + 1, pool[2] - 1
-    drop.users[#drop.users + 1] = user
+    if drop.limit > 0 then drop.users[#drop.users + 1] = user end
+    if drop.released == 0 then
+      drop.late = now - tonumber(deadline)
+      late = math.max(late, drop.late)
+    end
     drop.released = drop.released + 1
-    drop.late = math.max(drop.late, now - tonumber(deadline))
-    late = math.max(late, drop.late)
   else
     bad[#bad + 1] = member
   end
@@ -89,21 +92,23 @@ for _, id in ipairs(order) do
 end
 local next = until_next()
 
--- All checks are done: from here on only writes.
-redis.call('ZREM', deadlines, unpack(due))
-local released, records = 0, {}
+-- All checks are done: from here on only writes. What is due is the head of the
+-- deadlines.
+redis.call('ZREMRANGEBYRANK', deadlines, 0, #due - 1)
+local numbers = {} -- as text, or each would be turned into it once a record
+for i = 1, math.min(RECORDS, #due) do numbers[i] = tostring(i) end
+local ended, released, records, n = now .. ':x:', 0, {}, 0
 local function flush()
-  if #records > 0 then redis.call('XADD', ledger, '*', unpack(records)) end
-  records = {}
+  if n > 0 then redis.call('XADD', ledger, '*', unpack(records, 1, 2 * n)) end
+  n = 0
 end
 for _, member in ipairs(due) do
   if is_bad[member] then
-    redis.call('XADD', dead, '*', 'record', now .. ':x:' .. member, 'reason', 'lapsed hold fits no held unit')
+    redis.call('XADD', dead, '*', 'record', ended .. member, 'reason', 'lapsed hold fits no held unit')
   else
-    released = released + 1
-    records[#records + 1] = #records / 2 + 1
-    records[#records + 1] = now .. ':x:' .. member
-    if #records >= 2 * RECORDS then flush() end
+    released, n = released + 1, n + 1
+    records[2 * n - 1], records[2 * n] = numbers[n], ended .. member
+    if n == RECORDS then flush() end
   end
 end
 flush()

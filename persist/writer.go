@@ -171,15 +171,12 @@ func (w *Writer) Drain(ctx context.Context, progress func(left int64)) error {
 }
 
 func (w *Writer) left(ctx context.Context) (int64, error) {
+	each, err := w.cfg.Ledger.Info(ctx)
 	var left int64
-	for p := range w.cfg.Ledger.Partitions() {
-		info, err := w.cfg.Ledger.Info(ctx, p)
-		if err != nil {
-			return 0, err
-		}
+	for _, info := range each {
 		left += info.Length
 	}
-	return left, nil
+	return left, err
 }
 
 // watch measures the ledgers until Stop.
@@ -187,14 +184,8 @@ func (w *Writer) watch() {
 	tick := time.NewTicker(w.cfg.Watch)
 	defer tick.Stop()
 	for {
-		for p := range w.cfg.Ledger.Partitions() {
-			if w.isStopping() {
-				return
-			}
-			info, err := w.cfg.Ledger.Info(w.ctx, p)
-			if err != nil {
-				break // the partitions' goroutines report it
-			}
+		each, _ := w.cfg.Ledger.Info(w.ctx) // the partitions' goroutines report errors
+		for p, info := range each {
 			w.metrics.ledger(strconv.Itoa(p), info)
 		}
 		select {
