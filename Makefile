@@ -74,7 +74,7 @@ mutate: go servers ## Take the guards away, one at a time: the tests have to not
 sim: go ## Play SEEDS (1000000) worlds of the simulator from seed FROM (1)
 	HOLDFAST_SIM_SEEDS=$(or $(SEEDS),1000000) HOLDFAST_SIM_FROM=$(FROM) go test -count 1 -timeout 0 -v -run '^TestCampaign$$' ./test/sim
 
-k6: servers build ## Run SCRIPT (checkout, live) with k6 against BASE_URL, or a server started for it
+k6: servers build ## Run SCRIPT (checkout, storm, browse, soak, live) with k6 against BASE_URL, or a server started for it
 	@k6=$$($(K6)) && .ci/k6 "$$k6" test/k6/$(SCRIPT).js $(ARGS)
 
 pictures: go servers compiler browser ## Take the pages' pictures into PICTURES (bin/pictures)
