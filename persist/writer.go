@@ -21,7 +21,7 @@ type WriterConfig struct {
 	Ledger *engine.Ledger
 	// Store is written to. Required.
 	Store *Store
-	// Batch is the most records in one transaction. Defaults to 1,000.
+	// Batch is the most records in one transaction. Defaults to 2,000.
 	Batch int
 	// Linger is how long a batch waits for more after its first record.
 	// Defaults to 20 ms.
@@ -48,7 +48,7 @@ func (c *WriterConfig) defaults() error {
 	if c.Ledger == nil || c.Store == nil {
 		return errors.New("persist: WriterConfig.Ledger and Store are required")
 	}
-	c.Batch = orDefault(c.Batch, 1000)
+	c.Batch = orDefault(c.Batch, 2000)
 	c.Linger = orDefault(c.Linger, 20*time.Millisecond)
 	c.Block = orDefault(c.Block, time.Second)
 	c.ClaimIdle = orDefault(c.ClaimIdle, 30*time.Second)

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/holdfast/holdfast/engine"
 )
+
+// step is the most entries that one call reads or takes off: Redis serves nobody
+// else in it.
+const step = 1000
 
 // firstCursor begins a round of claims, and ends it when it comes back.
 const firstCursor = "0-0"
@@ -42,7 +47,7 @@ func (w *Writer) resume(partition int) {
 	for after := firstCursor; !w.isStopping(); {
 		var entries []engine.Entry
 		err := w.persistently(w.redis, func(ctx context.Context) (err error) {
-			entries, err = w.cfg.Ledger.Own(ctx, partition, after, int64(w.cfg.Batch))
+			entries, err = w.cfg.Ledger.Own(ctx, partition, after, int64(min(step, w.cfg.Batch)))
 			return err
 		})
 		if err != nil || len(entries) == 0 || w.settle(partition, entries) != nil {
@@ -57,7 +62,7 @@ func (w *Writer) claim(partition int) {
 	for cursor := firstCursor; !w.isStopping(); {
 		var entries []engine.Entry
 		err := w.persistently(w.redis, func(ctx context.Context) (err error) {
-			entries, cursor, err = w.cfg.Ledger.Claim(ctx, partition, cursor, int64(w.cfg.Batch), w.cfg.ClaimIdle)
+			entries, cursor, err = w.cfg.Ledger.Claim(ctx, partition, cursor, int64(min(step, w.cfg.Batch)), w.cfg.ClaimIdle)
 			return err
 		})
 		if err != nil || w.settle(partition, entries) != nil || cursor == firstCursor {
@@ -82,7 +87,7 @@ func (w *Writer) gather(partition int) (entries []engine.Entry, lost bool) {
 		}
 		var more []engine.Entry
 		err := w.persistently(w.redis, func(ctx context.Context) (err error) {
-			more, err = w.cfg.Ledger.Read(ctx, partition, int64(w.cfg.Batch-records), block)
+			more, err = w.cfg.Ledger.Read(ctx, partition, int64(min(step, w.cfg.Batch-records)), block)
 			lost = lost || err != nil
 			return err
 		})
@@ -209,7 +214,13 @@ func (w *Writer) settleIn(partition int, epoch int64, entries []engine.Entry) er
 			}
 		}
 	}
-	return w.persistently(w.redis, func(ctx context.Context) error {
-		return w.cfg.Ledger.Done(ctx, partition, epoch, ids)
-	})
+	for some := range slices.Chunk(ids, step) {
+		err := w.persistently(w.redis, func(ctx context.Context) error {
+			return w.cfg.Ledger.Done(ctx, partition, epoch, some)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

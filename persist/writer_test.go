@@ -423,7 +423,7 @@ func TestWriterSplitsLargeEntries(t *testing.T) {
 	}
 	e.add(d.ID, records...)
 	reg := prometheus.NewRegistry()
-	w := e.writer("one", func(c *persist.WriterConfig) { c.Metrics = reg })
+	w := e.writer("one", func(c *persist.WriterConfig) { c.Metrics, c.Batch = reg, 1000 })
 	e.drain(w)
 	if n := e.count(`SELECT count(*) FROM reservations WHERE status = 'expired'`); n != 2500 {
 		t.Errorf("%d expired reservations, want 2500", n)
