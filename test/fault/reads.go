@@ -1,6 +1,9 @@
 package fault
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // staleBound is how old the stock may be that an instance shows: it answers from
 // memory, and hears of the changes of others by events, which may be lost.
@@ -16,26 +19,29 @@ func (o op) earliest() int64 {
 
 // aged gives the reads of the stock the time that they may be of: not older than
 // staleBound, and not older than what the same instance had acknowledged before.
-// So who changes a drop sees it.
+// So who changes a drop sees it. A change is as old as Redis says: its answer was
+// on its way for a while, in which others' changes came about that the instance
+// need not have heard of.
 func aged(ops []op) []op {
-	acked := map[string][]int64{} // by instance: when changes had been answered
-	for _, o := range ops {
+	type change struct{ made, answered int64 }
+	acked := map[string][]change{} // by instance
+	out := slices.Clone(ops)
+	for i, o := range ops {
 		if o.Kind != stock && o.acknowledged() {
-			acked[o.Via] = append(acked[o.Via], o.Return)
+			_, out[i].Return = narrowed(o)
+			acked[o.Via] = append(acked[o.Via], change{out[i].Return, o.Return})
 		}
 	}
-	out := make([]op, len(ops))
 	for i, o := range ops {
-		if o.Kind == stock {
-			from := o.earliest()
-			for _, at := range acked[o.Via] {
-				if at < o.Call {
-					from = max(from, at+1)
-				}
-			}
-			o.Call = from
+		if o.Kind != stock {
+			continue
 		}
-		out[i] = o
+		out[i].Call = o.earliest()
+		for _, c := range acked[o.Via] {
+			if c.answered < o.Call {
+				out[i].Call = max(out[i].Call, c.made+1)
+			}
+		}
 	}
 	return out
 }

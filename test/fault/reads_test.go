@@ -9,6 +9,9 @@ import (
 
 func (l *line) via(instance string) *line { (*l)[len(*l)-1].Via = instance; return l }
 
+// made says when Redis did it.
+func (l *line) made(ms int64) *line { (*l)[len(*l)-1].At = ms; return l }
+
 // TestAgedReads judges what an instance shows from its memory.
 func TestAgedReads(t *testing.T) {
 	t.Parallel()
@@ -35,6 +38,12 @@ func TestAgedReads(t *testing.T) {
 		"a change here and a later one elsewhere": {func(l *line) {
 			l.reserve(0, 1, 7, 1, 9e6, done).via("a").reserve(2, 3, 8, 2, 9e6, done).via("b").read(4, 5, 2, 1, 0).via("a")
 		}, porcupine.Ok},
+		"a change here, and one elsewhere while its answer was on the way": {func(l *line) {
+			l.reserve(0, 9, 7, 1, 9e6, done).via("a").made(1).reserve(3, 5, 8, 2, 9e6, done).via("b").read(10, 11, 2, 1, 0).via("a")
+		}, porcupine.Ok},
+		"a change here, whose answer was long on the way, not shown": {func(l *line) {
+			l.reserve(0, 9, 7, 1, 9e6, done).via("a").made(1).read(10, 11, 3, 0, 0).via("a")
+		}, porcupine.Illegal},
 		"what never was": {func(l *line) {
 			l.reserve(0, 1, 7, 1, 9e6, done).via("a").reserve(2, 3, 8, 2, 9e6, done).via("b").read(4, 5, 2, 0, 1).via("c")
 		}, porcupine.Illegal},
