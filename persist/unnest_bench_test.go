@@ -34,13 +34,11 @@ func BenchmarkUnnestOrCopy(b *testing.B) {
 	next, now := int64(0), time.Now().UTC()
 	for name, add := range map[string]func(tx pgx.Tx) error{
 		"unnest": func(tx pgx.Tx) error {
-			var ids, drops, users []int64
-			var sizes, statuses []string
-			var times []time.Time
-			for range rows {
+			ids, drops, users := make([]int64, rows), make([]int64, rows), make([]int64, rows)
+			sizes, statuses, times := make([]string, rows), make([]string, rows), make([]time.Time, rows)
+			for i := range rows {
 				next++
-				ids, drops, users, sizes, statuses, times = append(ids, next), append(drops, 1), append(users, 1),
-					append(sizes, ""), append(statuses, "completed"), append(times, now)
+				ids[i], drops[i], users[i], statuses[i], times[i] = next, 1, 1, "completed", now
 			}
 			_, err := tx.Exec(b.Context(), insert+`
 				SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::text[], $5::text[],
