@@ -123,6 +123,8 @@ func (x *Expirer) sweep(ctx context.Context, p int) {
 		wait(sweepGap, nil)
 		if x.cfg.NoSweep {
 			next = math.MaxInt64
+		} else {
+			next = min(next, anyway)
 		}
 		wait(max(0, next-sweepGap), x.wake[p])
 	}
@@ -198,7 +200,7 @@ func (x *Expirer) release(ctx context.Context, p int) (time.Duration, error) {
 			if r.NextMS < 0 {
 				return anyway, nil
 			}
-			return min(anyway, time.Duration(r.NextMS+1)*time.Millisecond), nil
+			return time.Duration(r.NextMS+1) * time.Millisecond, nil
 		}
 	}
 }

@@ -8,8 +8,8 @@ import { Counter, Trend } from 'k6/metrics';
 export const BASE_URL = (__ENV.BASE_URL || 'http://127.0.0.1:3000').replace(/\/+$/, '');
 
 // Answers that are outcomes, not failures.
-export const ok = http.expectedStatuses(200);
-export const created = http.expectedStatuses(201);
+const ok = http.expectedStatuses(200);
+const created = http.expectedStatuses(201);
 const reserved = http.expectedStatuses(201, 400);
 http.setResponseCallback(http.expectedStatuses({ min: 200, max: 299 }));
 
