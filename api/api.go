@@ -205,6 +205,7 @@ func (a *API) routes() error {
 	}
 	if a.hub != nil {
 		a.sell()
+		a.administer()
 		a.watch()
 		if err := a.pages(); err != nil {
 			return err
@@ -218,13 +219,12 @@ func (a *API) routes() error {
 	return a.describe()
 }
 
-// sell adds the calls of buyers and of those who open drops.
+// sell adds the calls of buyers.
 func (a *API) sell() {
 	// In the order in which fiber looks for them: what a sale asks first.
 	a.app.Post("/api/drops/reserve", a.reserve)
 	a.app.Post("/api/drops/purchase", a.purchase)
 	a.app.Post("/api/drops/cancel", a.cancel)
-	a.app.Post("/api/drops/create", a.createDrop)
 	a.app.Post("/api/users", a.createUser)
 	for _, path := range []string{"create", "reserve", "purchase", "cancel"} {
 		a.app.Get("/api/drops/"+path, onlyPost) // else taken for a drop's id
@@ -235,12 +235,17 @@ func (a *API) sell() {
 	a.app.Get("/api/users/:id", a.getUser)
 }
 
-// watch adds the live feed and what the console shows beside it.
+// administer adds the calls of those who open drops and look after them.
+func (a *API) administer() {
+	a.app.Post("/api/drops/create", a.createDrop)
+	a.app.Get("/api/drops/:id/holds", a.listHolds)
+	a.app.Get("/api/admin/figures", a.figures)
+}
+
+// watch adds the live feed.
 func (a *API) watch() {
 	a.app.Get("/ws", a.sameOrigin, a.hub.Admission, a.hub.Upgrade())
 	a.app.All("/socket.io/", a.sameOrigin, a.hub.SocketIO())
-	a.app.Get("/api/admin/figures", a.figures)
-	a.app.Get("/api/drops/:id/holds", a.listHolds)
 }
 
 // sameOrigin refuses pages of other hosts that are not among the origins

@@ -3,6 +3,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"testing"
@@ -91,20 +92,51 @@ func TestTenThousandHoldsLapse(t *testing.T) {
 }
 
 // TestPurchasesRaceTheDeadline sends a purchase for each hold shortly before
-// or after its deadline, to two instances that sweep too.
+// or after its deadline, to two instances that sweep too. A machine that is too
+// busy to be early for one of them races again, with longer holds.
 func TestPurchasesRaceTheDeadline(t *testing.T) {
 	t.Parallel()
 	const n = 600
 	d := newDeployment(t)
 	s := newShop(t, d.serve(t), d.serve(t))
-	id := s.open(n, object{"hold_seconds": 3, "limit_per_customer": 1})
-	held := s.hold(id, d.people(t, n))
+	people := d.people(t, n)
+	allSold, allReturned := map[int64]bool{}, map[int64]bool{}
+	raced := false
+	for hold := 3 * time.Second; !raced && hold < time.Minute; hold *= 2 {
+		id := s.open(n, object{"hold_seconds": hold.Seconds(), "limit_per_customer": 1})
+		sold, returned := s.raceDeadline(s.hold(id, people), hold/12)
+		t.Logf("holds of %v: %d sold, %d returned", hold, len(sold), len(returned))
+		if len(sold)+len(returned) != n {
+			t.Errorf("%d sold + %d returned, want %d", len(sold), len(returned), n)
+		}
+		harness.Eventually(t, 20*time.Second, func() error { return s.stockIs(id, len(returned), 0, len(sold)) })
+		maps.Copy(allSold, sold)
+		maps.Copy(allReturned, returned)
+		raced = len(sold) > 0 && len(returned) > 0
+	}
+	if !raced {
+		t.Error("never were some purchases early and some late")
+	}
+	d.balanced(t)
+	sameIDs(t, "purchases", d.ids(t, "SELECT id FROM purchases"), allSold)
+	sameIDs(t, "expired reservations", d.ids(t, "SELECT id FROM reservations WHERE status = 'expired'"), allReturned)
+	for id := range allSold { // the answer stands
+		if r, a := s.purchase(id); a.status != http.StatusOK || r.Purchase.ID != id {
+			t.Fatalf("repeat: %v", a)
+		}
+	}
+}
 
+// raceDeadline sends a purchase for each hold between early before its deadline
+// and a fifth of that after it, and returns the ids of those that were sold and
+// of those that were late.
+func (s *shop) raceDeadline(held []reservation, early time.Duration) (sold, returned map[int64]bool) {
 	var mu sync.Mutex
-	sold, returned := map[int64]bool{}, map[int64]bool{}
-	atOnce(n, func(i int) {
+	sold, returned = map[int64]bool{}, map[int64]bool{}
+	atOnce(len(held), func(i int) {
 		// More are early than late, as calls queue on a busy machine.
-		at := time.NewTimer(time.Until(held[i].ExpiresAt) + time.Duration(i%300-250)*time.Millisecond)
+		spread := time.Duration(i) * early * 6 / 5 / time.Duration(len(held))
+		at := time.NewTimer(time.Until(held[i].ExpiresAt) - early + spread)
 		defer at.Stop()
 		<-at.C
 		r, a := s.purchase(held[i].ID)
@@ -116,22 +148,10 @@ func TestPurchasesRaceTheDeadline(t *testing.T) {
 		case a.status == http.StatusGone && a.code == "reservation_expired":
 			returned[held[i].ID] = true
 		default:
-			t.Errorf("purchase: %v", a)
+			s.t.Errorf("purchase: %v", a)
 		}
 	})
-	t.Logf("%d sold, %d returned", len(sold), len(returned))
-	if len(sold)+len(returned) != n || len(sold) == 0 || len(returned) == 0 {
-		t.Errorf("%d sold + %d returned, want %d", len(sold), len(returned), n)
-	}
-	harness.Eventually(t, 10*time.Second, func() error { return s.stockIs(id, len(returned), 0, len(sold)) })
-	d.balanced(t)
-	sameIDs(t, "purchases", d.ids(t, "SELECT id FROM purchases"), sold)
-	sameIDs(t, "expired reservations", d.ids(t, "SELECT id FROM reservations WHERE status = 'expired'"), returned)
-	for id := range sold { // the answer stands
-		if r, a := s.purchase(id); a.status != http.StatusOK || r.Purchase.ID != id {
-			t.Fatalf("repeat: %v", a)
-		}
-	}
+	return sold, returned
 }
 
 // sameIDs compares what Postgres has with what the API promised.
