@@ -5,6 +5,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"github.com/holdfast/holdfast/api/identity"
 	"github.com/holdfast/holdfast/api/live"
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
@@ -36,6 +38,17 @@ type Config struct {
 	Store *persist.Store
 	// Users are the people. Required.
 	Users *persist.Users
+	// Admin is the token that calls of operators need, as CheckAdminToken wants
+	// it. Required.
+	Admin string
+	// Identity tells buyers by their tokens. Defaults to none: identity is open,
+	// and the body of a request is believed.
+	Identity *identity.Verifier
+	// OpenCreate lets everybody create drops. Defaults to the admin alone.
+	OpenCreate bool
+	// Back has the calls of operators, their console, metrics and profiles
+	// answered by ServeBack alone. Defaults to by Serve.
+	Back bool
 	// CORSOrigins may call from browsers on other hosts: scheme://host[:port]
 	// each, where *. before a host stands for the hosts below it, or "*" alone
 	// for all. Defaults to none.
@@ -81,7 +94,10 @@ type API struct {
 	// ends with the client's connection.
 	deadlines deadlines
 
+	adminSum [sha256.Size]byte // of the admin token
+
 	door    atomic.Pointer[door] // nil until Serve
+	back    atomic.Pointer[door] // nil until ServeBack
 	leaving atomic.Bool
 }
 
@@ -89,6 +105,9 @@ type API struct {
 func New(cfg Config) (*API, error) {
 	if cfg.Engine == nil || cfg.Store == nil || cfg.Users == nil {
 		return nil, errors.New("api: Engine, Store and Users are required")
+	}
+	if err := CheckAdminToken(cfg.Admin); err != nil {
+		return nil, fmt.Errorf("api: Admin: %w", err)
 	}
 	if cfg.Buyers == 0 {
 		cfg.Buyers = 3
@@ -117,7 +136,7 @@ func New(cfg Config) (*API, error) {
 	a := &API{
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
 		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
-		deadlines: deadlines{timeout: cfg.Timeout},
+		deadlines: deadlines{timeout: cfg.Timeout}, adminSum: sha256.Sum256([]byte(cfg.Admin)),
 	}
 	if slices.Contains(cfg.Roles, "api") {
 		var err error
@@ -148,7 +167,11 @@ func New(cfg Config) (*API, error) {
 	})
 	server := a.app.Server()
 	server.Handler = knownMethods(server.Handler)
-	return a, a.routes()
+	if err := a.routes(); err != nil {
+		return nil, err
+	}
+	a.app.Handler() // has fiber build its table of routes, once for both doors
+	return a, nil
 }
 
 // knownMethods has next see TRACE, which no route takes, in place of the
@@ -199,24 +222,46 @@ func (a *API) routes() error {
 	if len(a.cfg.CORSOrigins) > 0 {
 		a.app.Use(cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.cfg.CORSOrigins, ","),
-			AllowHeaders:  "Content-Type,Idempotency-Key",
+			AllowHeaders:  "Authorization,Content-Type,Idempotency-Key",
 			ExposeHeaders: "Idempotency-Replayed,Retry-After",
 		}))
 	}
 	if a.hub != nil {
-		a.sell()
-		a.administer()
+		a.browse()
+		if a.cfg.Identity == nil {
+			a.sell()
+			a.enrol()
+		} else {
+			a.behind(a.buyer, a.sell)
+			a.behind(a.admin, a.enrol)
+		}
+		if a.cfg.OpenCreate {
+			a.create()
+		} else {
+			a.behind(a.admin, a.create)
+		}
+		a.behind(a.admin, a.administer)
 		a.watch()
 		if err := a.pages(); err != nil {
 			return err
 		}
 	}
-	for path, handler := range map[string]fiber.Handler{
-		"/healthz": a.healthz, "/readyz": a.readyz, "/metrics": a.metrics.serve(),
-	} {
-		a.app.Get(path, handler)
-	}
+	a.app.Get("/healthz", a.healthz)
+	a.app.Get("/readyz", a.readyz)
+	a.behind(a.admin, func() {
+		a.app.Get("/metrics", a.metrics.serve())
+		a.app.Get("/debug/pprof/:name?", a.profile)
+	})
 	return a.describe()
+}
+
+// browse adds what everybody may look at.
+func (a *API) browse() {
+	for _, path := range []string{"create", "reserve", "purchase", "cancel"} {
+		a.app.Get("/api/drops/"+path, onlyPost) // else taken for a drop's id
+	}
+	a.app.Get("/api/drops", a.listDrops)
+	a.app.Get("/api/drops/:id", a.getDrop)
 }
 
 // sell adds the calls of buyers.
@@ -225,19 +270,18 @@ func (a *API) sell() {
 	a.app.Post("/api/drops/reserve", a.reserve)
 	a.app.Post("/api/drops/purchase", a.purchase)
 	a.app.Post("/api/drops/cancel", a.cancel)
-	a.app.Post("/api/users", a.createUser)
-	for _, path := range []string{"create", "reserve", "purchase", "cancel"} {
-		a.app.Get("/api/drops/"+path, onlyPost) // else taken for a drop's id
-	}
-	a.app.Get("/api/drops", a.listDrops)
-	a.app.Get("/api/drops/:id", a.getDrop)
 	a.app.Get("/api/reservations/:id", a.getReservation)
 	a.app.Get("/api/users/:id", a.getUser)
 }
 
-// administer adds the calls of those who open drops and look after them.
+// enrol adds the call that makes a user.
+func (a *API) enrol() { a.app.Post("/api/users", a.createUser) }
+
+// create adds the call that opens a drop.
+func (a *API) create() { a.app.Post("/api/drops/create", a.createDrop) }
+
+// administer adds the calls of those who look after drops.
 func (a *API) administer() {
-	a.app.Post("/api/drops/create", a.createDrop)
 	a.app.Get("/api/drops/:id/holds", a.listHolds)
 	a.app.Get("/api/admin/figures", a.figures)
 }
@@ -264,7 +308,7 @@ func (a *API) Serve(l net.Listener) error {
 	}
 	d := newDoor(l)
 	a.door.Store(d)
-	if err := a.app.Listener(lingeringListener{d}); err != nil {
+	if err := a.app.Listener(lingeringListener{d, false}); err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
 	return nil

@@ -234,7 +234,9 @@ type reserveBody struct {
 	size            string
 }
 
-func decodeReserve(body []byte) (b reserveBody, err error) {
+// decodeReserve reads the body of a reserve. A caller whom a token names may
+// name himself once more, and nobody else.
+func decodeReserve(body []byte, caller int64) (b reserveBody, err error) {
 	err = eachField(body, func(name string, v jsontext.Value) error {
 		switch name {
 		case "dropId":
@@ -259,6 +261,13 @@ func decodeReserve(body []byte) (b reserveBody, err error) {
 	case err != nil:
 	case b.drop == 0:
 		err = &complaint{"dropId", "is required"}
+	case caller != 0 && b.userName != "":
+		err = &complaint{"userName", "must not be given: the token says who reserves"}
+	case caller != 0 && b.email != "":
+		err = &complaint{"email", "must not be given: the token says who reserves"}
+	case caller != 0 && b.user != 0 && b.user != caller:
+		err = errUserMismatch
+	case caller != 0:
 	case b.user == 0 && b.userName == "" && b.email == "":
 		err = &complaint{"userId", "is required, or userName for a guest"}
 	case b.user == 0 && b.userName == "":

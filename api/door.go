@@ -79,12 +79,18 @@ func (d *door) leave(ctx context.Context) {
 
 // leave has new connections refused, and gives those that are here a moment.
 func (a *API) leave(ctx context.Context) {
-	d := a.door.Load()
-	if d == nil {
+	front, back := a.door.Load(), a.back.Load()
+	if front == nil && back == nil {
 		return // it never served
 	}
 	a.leaving.Store(true)
-	d.leave(ctx)
+	var leaving sync.WaitGroup
+	for _, d := range []*door{front, back} {
+		if d != nil {
+			leaving.Go(func() { d.leave(ctx) })
+		}
+	}
+	leaving.Wait()
 	moment := time.NewTimer(lastWords)
 	defer moment.Stop()
 	select {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/holdfast/holdfast/api/identity"
 	"github.com/holdfast/holdfast/api/live"
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
@@ -50,6 +51,11 @@ var failures = []failure{
 	{engine.ErrIdempotencyConflict, 422, "idempotency_conflict", "Idempotency-Key was used for another request"},
 	{engine.ErrDropNotFound, 404, "drop_not_found", "Drop not found"},
 	{engine.ErrReservationNotFound, 404, "reservation_not_found", "Reservation not found"},
+	{errUnauthenticated, 401, "unauthenticated", "A Bearer token is required"},
+	{identity.ErrInvalid, 401, "invalid_token", "Token is not valid"},
+	{identity.ErrExpired, 401, "invalid_token", "Token has expired"},
+	{errForbidden, 403, "forbidden", "Only the admin may do this"},
+	{errUserMismatch, 403, "user_mismatch", "userId is not the user of the token"},
 	{errUserNotFound, 404, "user_not_found", "User not found"},
 	{errContentType, 415, "unsupported_media_type", "Content-Type must be application/json"},
 	{errContentEncoding, 415, "unsupported_media_type", "Content-Encoding is not supported"},
@@ -60,6 +66,7 @@ var failures = []failure{
 	{engine.ErrFenced, 503, "unavailable", "Temporarily unavailable"},
 	{engine.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
 	{persist.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
+	{identity.ErrUnavailable, 503, "unavailable", "Temporarily unavailable"},
 }
 
 // failureOf is the table's answer to an error; nil: it has none.
@@ -90,6 +97,7 @@ func (a *API) fail(c *fiber.Ctx, err error) error {
 		if f.status == fiber.StatusServiceUnavailable {
 			c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
 		}
+		challenge(c, f.code)
 		var room [128]byte
 		return sendJSON(c, f.status, f.body(room[:0]))
 	}

@@ -36,7 +36,7 @@ func FuzzDecodeReserve(f *testing.F) {
 	f.Add([]byte(`{"dropId":7,"userId":42,"size":"42"}`))
 	f.Add([]byte(`{"dropId":7,"userName":"ada","email":"ada@example.com"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		b, err := decodeReserve(body)
+		b, err := decodeReserve(body, 0)
 		if err != nil {
 			refusal(t, err)
 			return

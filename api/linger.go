@@ -18,7 +18,10 @@ const (
 	lingerTime  = 2 * time.Second
 )
 
-type lingeringListener struct{ net.Listener }
+type lingeringListener struct {
+	net.Listener
+	back bool
+}
 
 // Accept waits for the next connection.
 func (l lingeringListener) Accept() (net.Conn, error) {
@@ -26,11 +29,12 @@ func (l lingeringListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lingeringConn{Conn: c}, nil
+	return &lingeringConn{Conn: c, back: l.back}, nil
 }
 
 type lingeringConn struct {
 	net.Conn
+	back   bool // it came in by the back door
 	linger atomic.Bool
 	onRead func(bytes int) error
 }

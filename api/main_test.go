@@ -84,7 +84,7 @@ func startServer(t *testing.T, env *harness.Env, changes ...func(*wiring)) *serv
 	if !w.noWriter {
 		s.startWriter(t)
 	}
-	cfg := api.Config{Engine: e, Store: store, Users: users, Log: quiet()}
+	cfg := api.Config{Engine: e, Store: store, Users: users, Admin: harness.AdminToken, Log: quiet()}
 	if w.api != nil {
 		w.api(&cfg)
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -16,7 +17,8 @@ func (a *API) reserve(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	b, err := decodeReserve(body)
+	caller := callerOf(c)
+	b, err := decodeReserve(body, caller)
 	if err != nil {
 		return err
 	}
@@ -25,9 +27,11 @@ func (a *API) reserve(c *fiber.Ctx) error {
 		return err
 	}
 	ctx := a.deadlines.next()
-	user, err := a.person(ctx, b)
-	if err != nil {
-		return err
+	user := caller
+	if user == 0 {
+		if user, err = a.person(ctx, b); err != nil {
+			return err
+		}
 	}
 	r, err := a.engine.Reserve(ctx, engine.ReserveRequest{Drop: b.drop, User: user, Size: b.size, Key: key})
 	a.shelf.did(b.drop, err)
@@ -87,12 +91,12 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
-	r, err := a.engine.Purchase(ctx, id)
+	ctx, owner := a.deadlines.next(), callerOf(c)
+	r, err := a.engine.PurchaseBy(ctx, id, owner)
 	a.shelf.did(engine.DropOf(id), err)
 	if errors.Is(err, engine.ErrExpired) || errors.Is(err, engine.ErrReservationNotFound) {
 		// A Redis that lost its data does not know the receipt; Postgres may.
-		if past, pastErr := a.catalogue.store.Reservation(ctx, id); pastErr == nil && past.Confirmed {
+		if past, pastErr := a.past(ctx, id, owner); pastErr == nil && past.Confirmed {
 			receipt := renderReceipt(past.Reservation)
 			receipt.Purchase.Persisted = confirmed
 			a.shelf.confirmed(engine.DropOf(id))
@@ -100,7 +104,7 @@ func (a *API) purchase(c *fiber.Ctx) error {
 		}
 	}
 	if err != nil {
-		return err
+		return a.toOwner(ctx, id, owner, err)
 	}
 	status := fiber.StatusCreated
 	if r.Replayed {
@@ -115,13 +119,25 @@ func (a *API) cancel(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
-	r, err := a.engine.Cancel(ctx, id)
+	ctx, owner := a.deadlines.next(), callerOf(c)
+	r, err := a.engine.CancelBy(ctx, id, owner)
 	a.shelf.did(engine.DropOf(id), err)
 	if err != nil {
-		return err
+		return a.toOwner(ctx, id, owner, err)
 	}
 	return c.JSON(renderReservation(r))
+}
+
+// toOwner keeps from others that a hold has lapsed: Redis alone does not know
+// any more whose it was, so whoever it cannot be proved for hears of no hold.
+func (a *API) toOwner(ctx context.Context, id, owner int64, err error) error {
+	if owner == 0 || !errors.Is(err, engine.ErrExpired) {
+		return err
+	}
+	if _, lost := a.lookUp(ctx, id, owner); lost != nil {
+		return lost
+	}
+	return err
 }
 
 func reservationID(c *fiber.Ctx) (int64, error) {
@@ -138,7 +154,7 @@ func (a *API) getReservation(c *fiber.Ctx) error {
 		return err
 	}
 	ctx := a.deadlines.next()
-	b, err := a.lookUp(ctx, id)
+	b, err := a.lookUp(ctx, id, callerOf(c))
 	if err != nil {
 		return err
 	}
@@ -147,16 +163,17 @@ func (a *API) getReservation(c *fiber.Ctx) error {
 
 // lookUp asks Redis, which knows what is live, and Postgres for what has ended:
 // it alone knows whether a purchase is confirmed and, in the end, who held a
-// lapsed hold. Either may be away; what the other knows is answered then.
-func (a *API) lookUp(ctx context.Context, id int64) (reservationBody, error) {
-	r, err := a.engine.Reservation(ctx, id)
+// lapsed hold. Either may be away; what the other knows is answered then. What is
+// not the owner's, or may be another's, is not found.
+func (a *API) lookUp(ctx context.Context, id, owner int64) (reservationBody, error) {
+	r, err := a.engine.OwnReservation(ctx, id, owner)
 	if err == nil && r.Status == engine.StatusActive {
 		return renderReservation(r), nil
 	}
 	if err == nil && r.Status != engine.StatusCompleted && r.User != 0 {
 		return renderReservation(r), nil // nothing that Postgres could add
 	}
-	past, pastErr := a.catalogue.store.Reservation(ctx, id)
+	past, pastErr := a.past(ctx, id, owner)
 	if pastErr == nil {
 		b := renderReservation(past.Reservation)
 		if past.Confirmed {
@@ -168,5 +185,21 @@ func (a *API) lookUp(ctx context.Context, id int64) (reservationBody, error) {
 	if err != nil && errors.Is(err, engine.ErrReservationNotFound) && !errors.Is(pastErr, persist.ErrNotFound) {
 		err = pastErr // it may be in the history
 	}
+	if err == nil && owner != 0 && r.User != owner {
+		err = pastErr // the history alone could tell whose it is
+		if errors.Is(err, persist.ErrNotFound) {
+			err = engine.ErrReservationNotFound
+		}
+	}
 	return renderReservation(r), err
+}
+
+// past is what Postgres knows of a reservation; persist.ErrNotFound where it is
+// not the owner's.
+func (a *API) past(ctx context.Context, id, owner int64) (persist.Reservation, error) {
+	r, err := a.catalogue.store.Reservation(ctx, id)
+	if err == nil && owner != 0 && r.User != owner {
+		return persist.Reservation{}, fmt.Errorf("reservation %d of user %d: %w", id, owner, persist.ErrNotFound)
+	}
+	return r, err
 }

@@ -86,7 +86,7 @@ func startHandler(b *testing.B) (fasthttp.RequestHandler, *engine.Engine) {
 	check(err)
 	_, err = users.Seed(b.Context(), 100, nil)
 	check(err)
-	a, err := New(Config{Engine: e, Store: store, Users: users})
+	a, err := New(Config{Engine: e, Store: store, Users: users, Admin: harness.AdminToken})
 	check(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var listening sync.WaitGroup

@@ -51,6 +51,7 @@ type readiness struct {
 	Redis    string   `json:"redis"`
 	Postgres string   `json:"postgres"`
 	Fenced   int      `json:"fenced_partitions"`
+	Identity string   `json:"identity"`
 	Roles    []string `json:"roles"`
 	Version  string   `json:"version"`
 }
@@ -69,6 +70,10 @@ func (a *API) readyz(c *fiber.Ctx) error {
 	wg.Go(func() { postgresErr = a.catalogue.store.Ping(ctx) })
 	wg.Wait()
 	r := readiness{Status: "ready", Redis: "ok", Postgres: "ok", Roles: a.cfg.Roles, Version: a.cfg.Version}
+	r.Identity = "open"
+	if a.cfg.Identity != nil {
+		r.Identity = "jwt"
+	}
 	status := fiber.StatusOK
 	if postgresErr != nil {
 		r.Status, r.Postgres = "degraded", "no answer"

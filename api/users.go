@@ -37,6 +37,9 @@ func (a *API) getUser(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if caller := callerOf(c); caller != 0 && caller != id {
+		return errUserNotFound // who else there is, is not theirs to know
+	}
 	ctx := a.deadlines.next()
 	u, err := a.users.User(ctx, id)
 	if errors.Is(err, persist.ErrNotFound) {

@@ -47,6 +47,10 @@ func (a *API) pages() error {
 		if !ok {
 			return fmt.Errorf("api: no content type for %s", name)
 		}
+		if at == "/console" {
+			a.app.Get(at, a.backOnly, sendFile(kind, content))
+			return nil
+		}
 		a.app.Get(at, sendFile(kind, content))
 		return nil
 	})

@@ -110,8 +110,8 @@ type Engine struct {
 	refusals  refusals
 	outlook   outlook
 	reserves  *combiner[ReserveRequest, Reservation]
-	purchases *combiner[int64, Reservation]
-	cancels   *combiner[int64, Reservation]
+	purchases *combiner[ending, Reservation]
+	cancels   *combiner[ending, Reservation]
 }
 
 // New makes an Engine; Start must be called before use.

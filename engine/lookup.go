@@ -24,7 +24,14 @@ const (
 // then only ID, Drop and Status (StatusExpired) are set, and the history knows
 // the rest.
 func (e *Engine) Reservation(ctx context.Context, id int64) (Reservation, error) {
-	if id < 1 || id > MaxID {
+	return e.OwnReservation(ctx, id, anyone)
+}
+
+// OwnReservation is Reservation where it is this person's, else
+// ErrReservationNotFound. Where only ID, Drop and Status are set it may be
+// another's: the history knows.
+func (e *Engine) OwnReservation(ctx context.Context, id, owner int64) (Reservation, error) {
+	if id < 1 || id > MaxID || owner < 0 {
 		return Reservation{}, ErrReservationNotFound
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
@@ -37,7 +44,7 @@ func (e *Engine) Reservation(ctx context.Context, id int64) (Reservation, error)
 	stands, text, err := lua.Lookup(ctx, e.redis, lua.LookupArgs{
 		DropKey: e.keys.drop(drop), Deadlines: e.keys.deadlines(p), Sold: e.keys.sold(drop),
 		Hold: e.keys.holdPrefix(drop) + strconv.FormatInt(seq, 10),
-		Drop: drop, Seq: seq, Most: lookupDue,
+		Drop: drop, Seq: seq, Most: lookupDue, Owner: owner,
 	})
 	if err != nil {
 		return Reservation{}, unavailable(err)
@@ -49,7 +56,11 @@ func (e *Engine) Reservation(ctx context.Context, id int64) (Reservation, error)
 	case stands == lua.StandsSettled:
 		res, err = parseEnd(text)
 	case stands == lua.StandsLapsed && text == "":
-		return e.lapsedInLedger(ctx, id, p)
+		res, err := e.lapsedInLedger(ctx, id, p)
+		if owner != anyone && res.User != 0 && res.User != owner {
+			return Reservation{}, ErrReservationNotFound
+		}
+		return res, err
 	default:
 		res, err = parseHold(text)
 		if stands == lua.StandsLapsed {

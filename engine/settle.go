@@ -13,7 +13,14 @@ import (
 // Errors: ErrExpired, ErrCancelled, ErrReservationNotFound, ErrUnavailable
 // (outcome unknown; a repeat is safe), ErrOverloaded, ErrFenced, ErrCorrupt.
 func (e *Engine) Purchase(ctx context.Context, id int64) (Reservation, error) {
-	res, err := e.settle(ctx, e.purchases, id)
+	return e.PurchaseBy(ctx, id, anyone)
+}
+
+// PurchaseBy is Purchase where the reservation is this person's, else
+// ErrReservationNotFound. Of a hold that lapsed a while ago Redis does not know
+// whose it was: that is ErrExpired for everybody, and OwnReservation knows more.
+func (e *Engine) PurchaseBy(ctx context.Context, id, owner int64) (Reservation, error) {
+	res, err := e.settle(ctx, e.purchases, id, owner)
 	e.metrics.outcome("purchase", err)
 	return res, err
 }
@@ -22,33 +29,45 @@ func (e *Engine) Purchase(ctx context.Context, id int64) (Reservation, error) {
 // Replayed set. Errors as for Purchase, with ErrCompleted for a reservation
 // that was purchased.
 func (e *Engine) Cancel(ctx context.Context, id int64) (Reservation, error) {
-	res, err := e.settle(ctx, e.cancels, id)
+	return e.CancelBy(ctx, id, anyone)
+}
+
+// CancelBy is Cancel as PurchaseBy is Purchase.
+func (e *Engine) CancelBy(ctx context.Context, id, owner int64) (Reservation, error) {
+	res, err := e.settle(ctx, e.cancels, id, owner)
 	e.metrics.outcome("cancel", err)
 	return res, err
 }
 
-func (e *Engine) settle(ctx context.Context, c *combiner[int64, Reservation], id int64) (Reservation, error) {
-	if id < 1 || id > MaxID {
+// anyone as the owner lets everybody who knows the id.
+const anyone = 0
+
+// ending asks to end a hold, if it is the owner's.
+type ending struct{ id, owner int64 }
+
+func (e *Engine) settle(ctx context.Context, c *combiner[ending, Reservation], id, owner int64) (Reservation, error) {
+	if id < 1 || id > MaxID || owner < 0 {
 		return Reservation{}, ErrReservationNotFound
 	}
-	return c.do(ctx, DropOf(id), id)
+	return c.do(ctx, DropOf(id), ending{id, owner})
 }
 
-func (e *Engine) purchaseBatch(ctx context.Context, drop int64, batch []*member[int64, Reservation]) {
+func (e *Engine) purchaseBatch(ctx context.Context, drop int64, batch []*member[ending, Reservation]) {
 	e.settleBatch(ctx, drop, true, batch)
 }
 
-func (e *Engine) cancelBatch(ctx context.Context, drop int64, batch []*member[int64, Reservation]) {
+func (e *Engine) cancelBatch(ctx context.Context, drop int64, batch []*member[ending, Reservation]) {
 	e.settleBatch(ctx, drop, false, batch)
 }
 
-func (e *Engine) settleBatch(ctx context.Context, drop int64, purchase bool, batch []*member[int64, Reservation]) {
+func (e *Engine) settleBatch(ctx context.Context, drop int64, purchase bool, batch []*member[ending, Reservation]) {
 	p := e.keys.partition(drop)
-	ids := make([]int64, len(batch))
+	ids, owners := make([]int64, len(batch)), make([]int64, len(batch))
 	for i, m := range batch {
-		ids[i] = m.req
+		ids[i], owners[i] = m.req.id, m.req.owner
 	}
 	args := e.settleArgs(drop, purchase, ids)
+	args.Owners = owners
 	var results []lua.SettleResult
 	err := e.inEpoch(ctx, p, func(token string) (err error) {
 		args.Token = token

@@ -232,6 +232,7 @@ type SettleArgs struct {
 	Drop                                     int64
 	Purchase                                 bool // else cancel
 	Seqs                                     []int64
+	Owners                                   []int64 // of each of Seqs, 0: anyone; nil: anyone of all
 }
 
 // SettleResult is the outcome for one sequence number; Record is a ledger
@@ -247,10 +248,14 @@ func Settle(ctx context.Context, c redis.Scripter, a SettleArgs) ([]SettleResult
 	if a.Purchase {
 		kind = "p"
 	}
-	argv := make([]any, 0, 5+len(a.Seqs))
+	argv := make([]any, 0, 5+2*len(a.Seqs))
 	argv = append(argv, a.Token, kind, a.Drop, a.HoldPrefix, a.Events)
-	for _, seq := range a.Seqs {
-		argv = append(argv, seq)
+	for i, seq := range a.Seqs {
+		var owner int64
+		if a.Owners != nil {
+			owner = a.Owners[i]
+		}
+		argv = append(argv, seq, owner)
 	}
 	keys := []string{a.Meta, a.DropKey, a.Deadlines, a.Buyers, a.Sold, a.Ledger}
 	res, err := settle.Run(ctx, c, keys, argv...).Slice()
@@ -304,12 +309,13 @@ func Release(ctx context.Context, c redis.Scripter, a ReleaseArgs) (ReleaseReply
 type LookupArgs struct {
 	DropKey, Deadlines, Sold, Hold string
 	Drop, Seq, Most                int64
+	Owner                          int64 // 0: anyone
 }
 
 // Lookup runs lookup.lua. The text is a hold's description or a ledger record,
 // as the script's header says.
 func Lookup(ctx context.Context, c redis.Scripter, a LookupArgs) (Standing, string, error) {
-	res, err := lookup.Run(ctx, c, []string{a.DropKey, a.Deadlines, a.Sold, a.Hold}, a.Drop, a.Seq, a.Most).Slice()
+	res, err := lookup.Run(ctx, c, []string{a.DropKey, a.Deadlines, a.Sold, a.Hold}, a.Drop, a.Seq, a.Most, a.Owner).Slice()
 	if err != nil {
 		return 0, "", err
 	}

@@ -14,17 +14,19 @@
 -- ARGV[3] drop id
 -- ARGV[4] prefix of the drop's hold keys (same slot as KEYS[1])
 -- ARGV[5] events channel
--- ARGV[6…] sequence numbers
+-- ARGV[6…] for each hold: sequence number, owner (0: anyone)
 --
 -- Returns {code, record, code, record, …}, one pair a sequence number. A
 -- record is a ledger record (ended:kind:drop:seq:user:created:deadline:size),
--- empty where the code is negative. The error HFFENCED says that nothing was done.
+-- empty where the code is negative. To all but its owner a hold was never issued;
+-- of one that has lapsed the owner may be unknown here, and nothing is said of him.
+-- The error HFFENCED says that nothing was done.
 local SETTLED, SETTLED_BEFORE, ENDED_OTHERWISE = 1, 2, 3
 local LAPSED, NEVER_ISSUED, DROP_NOT_FOUND, CORRUPT = -1, -2, -3, -4
 
 local meta, drop, deadlines, buyers, sold, ledger = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local token, kind, id, hold_prefix, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local FIRST = 6
+local FIRST, STEP = 6, 2
 
 -- The fence: epoch.lua says what it is.
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -36,14 +38,14 @@ end
 local reply = {}
 local d = redis.call('HMGET', drop, 'limit', 'sized', 'version', 'seq')
 if not d[1] then
-  for _ = FIRST, #ARGV do reply[#reply + 1] = DROP_NOT_FOUND; reply[#reply + 1] = '' end
+  for _ = FIRST, #ARGV, STEP do reply[#reply + 1] = DROP_NOT_FOUND; reply[#reply + 1] = '' end
   return reply
 end
 local limit, sized, version, last_seq = tonumber(d[1]), d[2] == '1', tonumber(d[3]), tonumber(d[4])
 
-local seqs, hold_keys = {}, {}
-for i = FIRST, #ARGV do
-  seqs[#seqs + 1] = ARGV[i]
+local seqs, owners, hold_keys = {}, {}, {}
+for i = FIRST, #ARGV, STEP do
+  seqs[#seqs + 1], owners[#owners + 1] = ARGV[i], ARGV[i + 1]
   hold_keys[#hold_keys + 1] = hold_prefix .. ARGV[i]
 end
 local live = redis.call('MGET', unpack(hold_keys))
@@ -52,11 +54,13 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- The pools that the live holds touch, in one read.
-local sizes, at, fields, holds, known = {}, {}, {}, {}, {}
+local sizes, at, fields, holds, known, others = {}, {}, {}, {}, {}, {}
 for i = 1, #seqs do
   if live[i] then
     local user, deadline, size = string.match(live[i], '^%d+:%d+:(%d+):%d+:(%d+):(.*)$')
-    if tonumber(deadline) > now then
+    if owners[i] ~= '0' and owners[i] ~= user then
+      others[i] = true
+    elseif tonumber(deadline) > now then
       local pool = sized and size or ''
       known[#known + 1] = live[i]
       holds[i] = { user = user, pool = pool, known = #known }
@@ -89,7 +93,12 @@ local members, ended_keys, records, receipts_new, buys, given_back = {}, {}, {},
 for i = 1, #seqs do
   local seq, code, record = seqs[i], nil, ''
   local before = receipts[i] or settled[seq]
-  if before then
+  if before and owners[i] ~= '0' and owners[i] ~= string.match(before, '^%d+:%a:%d+:%d+:(%d+):') then
+    others[i] = true
+  end
+  if others[i] then
+    code = NEVER_ISSUED
+  elseif before then
     record = before
     code = string.match(before, '^%d+:(%a):') == kind and SETTLED_BEFORE or ENDED_OTHERWISE
   elseif holds[i] then

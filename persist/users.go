@@ -32,10 +32,11 @@ type UsersConfig struct {
 // so that the reserve path asks Postgres once a person. That somebody does not
 // exist is not remembered.
 type Users struct {
-	store   *Store
-	byID    *lru.Cache[int64, User]
-	byGuest *lru.Cache[guest, User]
-	asking  singleflight.Group
+	store     *Store
+	byID      *lru.Cache[int64, User]
+	byGuest   *lru.Cache[guest, User]
+	bySubject *lru.Cache[Subject, int64]
+	asking    singleflight.Group
 }
 
 // guest is how somebody without an id introduces himself: exactly as given,
@@ -58,7 +59,11 @@ func NewUsers(cfg UsersConfig) (*Users, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guest cache: %w", err)
 	}
-	return &Users{store: cfg.Store, byID: byID, byGuest: byGuest}, nil
+	bySubject, err := lru.New[Subject, int64](cfg.Cache)
+	if err != nil {
+		return nil, fmt.Errorf("subject cache: %w", err)
+	}
+	return &Users{store: cfg.Store, byID: byID, byGuest: byGuest, bySubject: bySubject}, nil
 }
 
 // Known returns nil if there is such a person, else ErrNotFound.
@@ -194,7 +199,7 @@ func (s *Store) findOrCreateUser(ctx context.Context, username, email string) (U
 	defer cancel()
 	const (
 		byEmail = `SELECT ` + userColumns + ` FROM users WHERE email IS NOT NULL AND lower(email) = lower($1)`
-		byName  = `SELECT ` + userColumns + ` FROM users WHERE email IS NULL AND username = $1`
+		byName  = `SELECT ` + userColumns + ` FROM users WHERE email IS NULL AND guest AND username = $1`
 		// Without a row: somebody else was quicker and has committed.
 		insert = `INSERT INTO users (username, email) VALUES ($1, nullif($2, ''))
 			ON CONFLICT DO NOTHING RETURNING ` + userColumns

@@ -13,6 +13,7 @@ import (
 
 type devCommand struct {
 	listenFlags
+	identityFlags
 	Host string `env:"HOLDFAST_HOST" default:"127.0.0.1" help:"Address of the API."`
 	Data string `env:"HOLDFAST_DATA" default:".holdfast" type:"path" help:"Folder for the data of Redis and Postgres."`
 }
@@ -24,7 +25,7 @@ func (*devCommand) Help() string {
 
 // Run serves until Ctrl-C.
 func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
-	if err := c.validate(); err != nil {
+	if err := c.listenFlags.validate(); err != nil {
 		return err
 	}
 	// First what fails quickly: the port.
@@ -42,6 +43,10 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 		err = errors.Join(err, stopServers(servers))
 		fmt.Println("Stopped.")
 	}()
+	// In the data folder, which is there and is ours from now on.
+	if err := errors.Join(c.complete(c.Data), c.identityFlags.validate()); err != nil {
+		return err
+	}
 	if err := persist.Migrate(ctx, servers.DatabaseURL()); err != nil {
 		return err
 	}
@@ -54,7 +59,10 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err := s.seedIfEmpty(ctx); err != nil {
 		return err
 	}
-	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: allRoles, drain: true, listener: listener}
+	in := &instance{
+		stores: s, listen: c.listenFlags, identity: c.identityFlags, openShop: true,
+		host: c.Host, roles: allRoles, drain: true, listener: listener,
+	}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
@@ -73,9 +81,10 @@ func (c *devCommand) greet(servers *devservers.Servers, in *instance) {
 	fmt.Printf(`
 Holdfast %s is open:
   the shop       %[2]s/
-  the console    %[2]s/console
+  the console    %[3]s/console#token=%[4]s
   the reference  %[2]s/docs
-`, version, in.address())
+Identity is %[5]s. The console's link carries the admin token: it lets in whoever has it.
+`, version, in.address(), in.backAddress(), c.AdminToken, c.Identity)
 	fmt.Printf(`
 Try it:
   curl -s %[1]s/api/drops

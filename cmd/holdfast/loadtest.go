@@ -14,16 +14,17 @@ import (
 )
 
 type loadtestCommand struct {
-	URL      string        `env:"HOLDFAST_LOADTEST_URL" default:"http://127.0.0.1:3000" help:"Address of the instance, or of the proxy before several."`
-	Scenario string        `env:"HOLDFAST_LOADTEST_SCENARIO" enum:"reserve,checkout,soldout,browse,mixed" default:"checkout" help:"What buyers do: reserve, checkout, soldout, browse or mixed."`
-	Buyers   int           `env:"HOLDFAST_LOADTEST_BUYERS" default:"64" help:"How many people there are, each with a connection; at most 10,000."`
-	Rate     float64       `env:"HOLDFAST_LOADTEST_RATE" help:"How many come a second, whether or not those before have been served; at most 100,000. Without it, each comes again when served."`
-	Duration time.Duration `env:"HOLDFAST_LOADTEST_DURATION" default:"10s" help:"How long buyers come: 100ms to 1h."`
-	Drop     int64         `env:"HOLDFAST_LOADTEST_DROP" help:"The drop that they want. Without it, one is created."`
-	Stock    int64         `env:"HOLDFAST_LOADTEST_STOCK" help:"Units of a drop that is created; at most 16,777,216. Without it, 100 for soldout, else more than can be sold in the time."`
-	Watchers int           `env:"HOLDFAST_LOADTEST_WATCHERS" help:"WebSockets that follow the drop meanwhile; at most 10,000."`
-	Report   string        `env:"HOLDFAST_LOADTEST_REPORT" default:"holdfast-loadtest.html" type:"path" placeholder:"FILE" help:"Where to write the report as a page; - for nowhere."`
-	JSON     bool          `name:"json" help:"Print one JSON object instead of tables."`
+	URL        string        `env:"HOLDFAST_LOADTEST_URL" default:"http://127.0.0.1:3000" help:"Address of the instance, or of the proxy before several."`
+	AdminToken string        `name:"admin-token" secret:"" env:"HOLDFAST_ADMIN_TOKEN" placeholder:"TOKEN" help:"The instance's admin token, to create a drop with; dev needs none."`
+	Scenario   string        `env:"HOLDFAST_LOADTEST_SCENARIO" enum:"reserve,checkout,soldout,browse,mixed" default:"checkout" help:"What buyers do: reserve, checkout, soldout, browse or mixed."`
+	Buyers     int           `env:"HOLDFAST_LOADTEST_BUYERS" default:"64" help:"How many people there are, each with a connection; at most 10,000."`
+	Rate       float64       `env:"HOLDFAST_LOADTEST_RATE" help:"How many come a second, whether or not those before have been served; at most 100,000. Without it, each comes again when served."`
+	Duration   time.Duration `env:"HOLDFAST_LOADTEST_DURATION" default:"10s" help:"How long buyers come: 100ms to 1h."`
+	Drop       int64         `env:"HOLDFAST_LOADTEST_DROP" help:"The drop that they want. Without it, one is created."`
+	Stock      int64         `env:"HOLDFAST_LOADTEST_STOCK" help:"Units of a drop that is created; at most 16,777,216. Without it, 100 for soldout, else more than can be sold in the time."`
+	Watchers   int           `env:"HOLDFAST_LOADTEST_WATCHERS" help:"WebSockets that follow the drop meanwhile; at most 10,000."`
+	Report     string        `env:"HOLDFAST_LOADTEST_REPORT" default:"holdfast-loadtest.html" type:"path" placeholder:"FILE" help:"Where to write the report as a page; - for nowhere."`
+	JSON       bool          `name:"json" help:"Print one JSON object instead of tables."`
 }
 
 // Help is shown by --help.
@@ -46,7 +47,7 @@ With --rate a time runs from when the buyer was due, so who had to wait is count
 // Run makes a load test.
 func (c *loadtestCommand) Run(ctx context.Context) (err error) {
 	report, err := loadtest.Run(ctx, loadtest.Config{
-		URL: c.URL, Scenario: loadtest.Scenario(c.Scenario), Buyers: c.Buyers, Rate: c.Rate, Duration: c.Duration,
+		URL: c.URL, AdminToken: c.AdminToken, Scenario: loadtest.Scenario(c.Scenario), Buyers: c.Buyers, Rate: c.Rate, Duration: c.Duration,
 		Drop: c.Drop, Stock: c.Stock, Watchers: c.Watchers,
 		Progress: os.Stderr, Redraw: isatty.IsTerminal(os.Stderr.Fd()),
 	})

@@ -53,6 +53,7 @@ func (f listenFlags) validate() error {
 type serveCommand struct {
 	storeFlags
 	listenFlags
+	identityFlags
 	Host     string        `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
 	Roles    []string      `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
 	Takeover time.Duration `env:"HOLDFAST_TAKEOVER" default:"30s" help:"After how long another writer takes over what a writer has begun and not finished."`
@@ -70,7 +71,7 @@ var allRoles = []string{"api", "expirer", "writer"}
 
 // Run serves until a signal.
 func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
-	errs := []error{c.storeFlags.validate(), c.listenFlags.validate()}
+	errs := []error{c.storeFlags.validate(), c.listenFlags.validate(), c.identityFlags.validate()}
 	if c.Takeover < time.Second {
 		errs = append(errs, fmt.Errorf("HOLDFAST_TAKEOVER (--takeover): %v is less than 1s", c.Takeover))
 	}
@@ -95,11 +96,11 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer s.close()
-	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover}
+	in := &instance{stores: s, listen: c.listenFlags, identity: c.identityFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
-	log.Info("serving", "address", in.address(), "roles", c.Roles, "version", version)
+	log.Info("serving", "address", in.address(), "roles", c.Roles, "identity", c.Identity, "version", version)
 	return in.wait(ctx, nil)
 }
 
@@ -107,6 +108,8 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 type instance struct {
 	stores   *stores
 	listen   listenFlags
+	identity identityFlags
+	openShop bool // everybody may create drops
 	host     string
 	roles    []string
 	drain    bool          // at the end, wait a while until purchases are in Postgres
@@ -118,6 +121,7 @@ type instance struct {
 	background     sync.WaitGroup
 	api            *api.API
 	listener       net.Listener // made at start, unless it is there
+	back           net.Listener // of operators; nil where they have none of their own
 	failed         chan error
 }
 
@@ -132,7 +136,7 @@ const (
 // start starts the roles. The API comes last: who can reach it can buy.
 func (in *instance) start(ctx context.Context) (err error) {
 	s := in.stores
-	in.failed = make(chan error, 1)
+	in.failed = make(chan error, 2)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, in.stop())
@@ -155,7 +159,7 @@ func (in *instance) start(ctx context.Context) (err error) {
 		expirer := s.engine.NewExpirer(engine.ExpirerConfig{})
 		in.background.Go(func() { expirer.Run(background) })
 	}
-	return in.startAPI(ctx)
+	return in.startAPI(ctx, background)
 }
 
 // settleTimeout is how long a start waits until Redis has been compared with
@@ -201,11 +205,16 @@ func (in *instance) startWriter() (err error) {
 }
 
 // startAPI serves the contract; an instance without the role api has health
-// and metrics alone.
-func (in *instance) startAPI(ctx context.Context) (err error) {
+// and metrics alone. What runs beside it ends with background.
+func (in *instance) startAPI(ctx, background context.Context) (err error) {
 	s := in.stores
+	verifier, err := in.identity.verifier(ctx, s.log)
+	if err != nil {
+		return err
+	}
 	in.api, err = api.New(api.Config{
 		Engine: s.engine, Store: s.store, Users: s.users,
+		Admin: in.identity.AdminToken, Identity: verifier, OpenCreate: in.openShop, Back: in.identity.AdminAddr != "",
 		CORSOrigins: in.listen.CORSOrigins, Buyers: in.listen.Buyers, MaxConns: in.listen.MaxConns,
 		Live:  live.Config{MaxSockets: in.listen.MaxSockets, MaxSocketsPerAddress: in.listen.MaxSocketsPerAddress},
 		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics,
@@ -218,12 +227,26 @@ func (in *instance) startAPI(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if in.back, err = in.identity.listenBack(ctx); err != nil {
+		return err
+	}
+	if verifier != nil {
+		in.background.Go(func() { verifier.Run(background) })
+	}
+	in.serve(in.api.Serve, in.listener)
+	if in.back != nil {
+		in.serve(in.api.ServeBack, in.back)
+		s.log.Info("operators are served apart", "address", in.back.Addr())
+	}
+	return nil
+}
+
+func (in *instance) serve(by func(net.Listener) error, on net.Listener) {
 	in.background.Go(func() {
-		if err := in.api.Serve(in.listener); err != nil {
+		if err := by(on); err != nil {
 			in.failed <- err
 		}
 	})
-	return nil
 }
 
 func listen(ctx context.Context, host string, port int) (net.Listener, error) {
@@ -269,8 +292,11 @@ func (in *instance) stop() error {
 		}
 		cancel()
 	}
-	if in.listener != nil { // also where Shutdown came before Serve
-		if err := in.listener.Close(); !errors.Is(err, net.ErrClosed) {
+	for _, l := range []net.Listener{in.listener, in.back} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // open where Shutdown came before Serve
 			errs = append(errs, err)
 		}
 	}

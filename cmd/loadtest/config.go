@@ -35,6 +35,9 @@ const (
 type Config struct {
 	// URL is the base address of the instance, or of the proxy before several.
 	URL string
+	// AdminToken is the instance's, to create a drop with. Defaults to none: either
+	// Drop is given, or the instance lets everybody create drops.
+	AdminToken string
 	// Scenario is what buyers do. Defaults to Checkout.
 	Scenario Scenario
 	// Buyers is how many people there are, each with a connection of its own.

@@ -19,7 +19,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	s := newShop(cfg.URL)
+	s := newShop(cfg.URL, cfg.AdminToken)
 	defer s.close()
 	screen := &screen{to: cfg.Progress, redraw: cfg.Redraw}
 	before, err := wanted(ctx, s, &cfg, screen)

@@ -13,12 +13,13 @@ import (
 
 // shop calls the API where nothing is measured.
 type shop struct {
-	base string
-	http *http.Client
+	base  string
+	admin string // token; empty where nothing asks for it
+	http  *http.Client
 }
 
-func newShop(base string) *shop {
-	return &shop{base: strings.TrimSuffix(base, "/"), http: &http.Client{
+func newShop(base, admin string) *shop {
+	return &shop{base: strings.TrimSuffix(base, "/"), admin: admin, http: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 2},
 		Timeout:   callTimeout,
 	}}
@@ -56,6 +57,9 @@ func (s *shop) call(ctx context.Context, method, path string, body, into any) (a
 		return at, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if s.admin != "" {
+		req.Header.Set("Authorization", "Bearer "+s.admin)
+	}
 	res, err := s.http.Do(req)
 	if err != nil {
 		return at, err

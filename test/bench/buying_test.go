@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/holdfast/holdfast/cmd/load"
+	"github.com/holdfast/holdfast/test/harness"
 )
 
 // plenty is more units than a phase can sell.
@@ -76,6 +77,7 @@ func (s *stage) post(url, body string, answer any) {
 	req.SetRequestURI(url)
 	req.Header.SetMethod("POST")
 	req.Header.SetContentType("application/json")
+	req.Header.Set("Authorization", "Bearer "+harness.AdminToken)
 	req.SetBodyString(body)
 	if err := fasthttp.Do(req, res); err != nil {
 		s.Fatal(err)

@@ -89,7 +89,8 @@ func newFanOut(b *testing.B) *fanOut {
 	check(b, l.Close())
 	f := &fanOut{b: b, env: env, engine: e, addr: "127.0.0.1:" + port, watchers: filepath.Join(dir, "watchers")}
 	f.server = exec.Command(filepath.Join(dir, "holdfast"), "serve", "--host", "127.0.0.1", "--port", port, "--log-level", "warn",
-		"--max-sockets-per-address", "10000", "--redis-url", env.RedisURL, "--database-url", env.DatabaseURL, "--prefix", env.Prefix)
+		"--max-sockets-per-address", "10000", "--redis-url", env.RedisURL, "--database-url", env.DatabaseURL, "--prefix", env.Prefix,
+		"--identity", "open", "--admin-token", harness.AdminToken)
 	f.server.Stdout, f.server.Stderr = os.Stderr, os.Stderr
 	f.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	check(b, f.server.Start())
@@ -199,6 +200,7 @@ func (f *fanOut) open(units int) int64 {
 	req.SetRequestURI("http://" + f.addr + "/api/drops/create")
 	req.Header.SetMethod("POST")
 	req.Header.SetContentType("application/json")
+	req.Header.Set("Authorization", "Bearer "+harness.AdminToken)
 	req.SetBodyString(fmt.Sprintf(`{"name":"bench","price":1,"total_stock":%d,"start_time":"2020-01-01T00:00:00Z","hold_seconds":600}`, units))
 	check(f.b, fasthttp.Do(req, res))
 	var drop struct{ ID int64 }

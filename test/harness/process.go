@@ -44,6 +44,7 @@ func Build(dir string, race bool) (binary string, err error) {
 
 // NewProcess is a process that is not started yet: env holds NAME=value pairs,
 // and nothing of holdfast's own reaches it from the environment of the tests.
+// Identity is open and the admin token AdminToken where env does not say otherwise.
 func NewProcess(tb testing.TB, binary string, env []string, args ...string) *Process {
 	tb.Helper()
 	p := &Process{tb: tb, cmd: exec.Command(binary, args...), done: make(chan struct{})}
@@ -52,6 +53,7 @@ func NewProcess(tb testing.TB, binary string, env []string, args ...string) *Pro
 			p.cmd.Env = append(p.cmd.Env, v)
 		}
 	}
+	p.cmd.Env = append(p.cmd.Env, identityEnv()...)
 	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	dieWithParent(p.cmd)

@@ -72,6 +72,7 @@ func (s *shop) call(method, path string, body, result any, header ...string) ans
 		return answer{err: err}
 	}
 	req.Header.Set("Content-Type", "application/json")
+	harness.AsAdmin(req.Header) // which calls of buyers do not look at where identity is open
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
