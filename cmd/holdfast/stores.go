@@ -19,8 +19,8 @@ import (
 
 // storeFlags say where Redis and Postgres are.
 type storeFlags struct {
-	RedisURL      string `env:"HOLDFAST_REDIS_URL" placeholder:"URL" help:"Redis, such as redis://127.0.0.1:6379/0, unix:///run/redis.sock, redis-sentinel://a:26379,b:26379/0?master=name or redis-cluster://a:6379,b:6379."`
-	DatabaseURL   string `env:"HOLDFAST_DATABASE_URL" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
+	RedisURL      string `env:"HOLDFAST_REDIS_URL" secret:"" placeholder:"URL" help:"Redis, such as redis://127.0.0.1:6379/0, unix:///run/redis.sock, redis-sentinel://a:26379,b:26379/0?master=name or redis-cluster://a:6379,b:6379."`
+	DatabaseURL   string `env:"HOLDFAST_DATABASE_URL" secret:"" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
 	DatabaseConns int    `env:"HOLDFAST_DATABASE_CONNS" default:"16" help:"Most connections to Postgres; those of all instances have to fit its max_connections."`
 	Prefix        string `env:"HOLDFAST_PREFIX" default:"hf" help:"What every Redis key begins with."`
 	MaxLedger     int64  `env:"HOLDFAST_MAX_LEDGER" default:"100000" help:"Entries of one partition's ledger that may wait for Postgres; at that many no more holds begin."`
