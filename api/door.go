@@ -22,8 +22,8 @@ import (
 const (
 	// doorTime is how long a closing door goes on accepting.
 	doorTime = 20 * time.Millisecond
-	// lastWords is how long a connection has to say what it was made for.
-	lastWords = 250 * time.Millisecond
+	// lastWordsTime is how long a connection has to say what it was made for.
+	lastWordsTime = 250 * time.Millisecond
 )
 
 // door is a listener that accepts what waits before it closes.
@@ -77,15 +77,20 @@ func (d *door) leave(ctx context.Context) {
 	}
 }
 
-// leave has new connections refused, and gives those that are here a moment.
-func (a *API) leave(ctx context.Context) {
-	d := a.door.Load()
-	if d == nil {
+// closeDoor has new connections refused, and each answer be its connection's last.
+func (a *API) closeDoor(ctx context.Context) {
+	if d := a.door.Load(); d != nil {
+		a.leaving.Store(true)
+		d.leave(ctx)
+	}
+}
+
+// lastWords gives the connections that are here a moment.
+func (a *API) lastWords(ctx context.Context) {
+	if a.door.Load() == nil {
 		return // it never served
 	}
-	a.leaving.Store(true)
-	d.leave(ctx)
-	moment := time.NewTimer(lastWords)
+	moment := time.NewTimer(lastWordsTime)
 	defer moment.Stop()
 	select {
 	case <-moment.C:
