@@ -179,7 +179,9 @@ func (in *instance) check(ctx context.Context) error {
 
 func (in *instance) startWriter() (err error) {
 	s := in.stores
-	in.ledgerClient, err = engine.NewClient(engine.ClientConfig{URL: s.flags.RedisURL, PoolSize: 2*s.flags.Partitions + 4})
+	config := s.flags.redisConfig()
+	config.PoolSize = 2*s.flags.Partitions + 4
+	in.ledgerClient, err = engine.NewClient(config)
 	if err != nil {
 		return err
 	}
