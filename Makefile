@@ -21,6 +21,7 @@ TESTFLAGS ?=
 
 LINT = .ci/tool golangci-lint github.com/golangci/golangci-lint/v2 v2.15.0 \
        github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+VULN = .ci/tool govulncheck golang.org/x/vuln v1.9.0 golang.org/x/vuln/cmd/govulncheck
 K6   = .ci/tool k6 go.k6.io/k6 v1.8.1 go.k6.io/k6
 
 .DEFAULT_GOAL := help
@@ -56,10 +57,11 @@ fuzz: go ## Run each fuzz test for FUZZTIME (20s)
 	  done; \
 	done
 
-lint: go ## Check the formatting, go vet and golangci-lint
+lint: go ## Check the formatting, go vet, golangci-lint with gosec, and known vulnerabilities
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	@linter=$$($(LINT)) && "$$linter" run --timeout 10m
+	@vulncheck=$$($(VULN)) && .ci/vulncheck "$$vulncheck"
 
 bench: go servers ## Measure Holdfast beside what people would pick instead: PHASES (all), ROUNDS (3), SECONDS (3) a turn
 	HOLDFAST_BENCH_PHASES=$(PHASES) HOLDFAST_BENCH_ROUNDS=$(ROUNDS) HOLDFAST_BENCH_SECONDS=$(SECONDS) HOLDFAST_BENCH_OUT=$(abspath bin/bench) \

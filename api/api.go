@@ -98,6 +98,7 @@ type API struct {
 
 	door    atomic.Pointer[door] // nil until Serve
 	back    atomic.Pointer[door] // nil until ServeBack
+	unready atomic.Bool          // readyz sends balancers elsewhere
 	leaving atomic.Bool
 }
 
@@ -314,15 +315,20 @@ func (a *API) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown stops taking connections, closes those of the live feed and waits for
-// the requests under way.
+// Unready has /readyz answer 503 from now on; all else is served as before.
+func (a *API) Unready() { a.unready.Store(true) }
+
+// Shutdown stops taking connections, closes those of the live feed, which may
+// then come to another instance, and waits for the requests under way.
 func (a *API) Shutdown(ctx context.Context) error {
+	a.Unready()
+	a.closeDoors(ctx)
 	var hubErr error
 	var closing sync.WaitGroup
 	if a.hub != nil {
 		closing.Go(func() { hubErr = a.hub.Stop(ctx) })
 	}
-	a.leave(ctx)
+	a.lastWords(ctx)
 	err := a.app.ShutdownWithContext(ctx)
 	closing.Wait()
 	if err = errors.Join(err, hubErr); err != nil {

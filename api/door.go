@@ -22,8 +22,8 @@ import (
 const (
 	// doorTime is how long a closing door goes on accepting.
 	doorTime = 20 * time.Millisecond
-	// lastWords is how long a connection has to say what it was made for.
-	lastWords = 250 * time.Millisecond
+	// lastWordsTime is how long a connection has to say what it was made for.
+	lastWordsTime = 250 * time.Millisecond
 )
 
 // door is a listener that accepts what waits before it closes.
@@ -77,21 +77,24 @@ func (d *door) leave(ctx context.Context) {
 	}
 }
 
-// leave has new connections refused, and gives those that are here a moment.
-func (a *API) leave(ctx context.Context) {
-	front, back := a.door.Load(), a.back.Load()
-	if front == nil && back == nil {
-		return // it never served
-	}
-	a.leaving.Store(true)
-	var leaving sync.WaitGroup
-	for _, d := range []*door{front, back} {
+// closeDoors has new connections refused, and each answer be its connection's last.
+func (a *API) closeDoors(ctx context.Context) {
+	var closing sync.WaitGroup
+	for _, d := range []*door{a.door.Load(), a.back.Load()} {
 		if d != nil {
-			leaving.Go(func() { d.leave(ctx) })
+			a.leaving.Store(true)
+			closing.Go(func() { d.leave(ctx) })
 		}
 	}
-	leaving.Wait()
-	moment := time.NewTimer(lastWords)
+	closing.Wait()
+}
+
+// lastWords gives the connections that are here a moment.
+func (a *API) lastWords(ctx context.Context) {
+	if !a.leaving.Load() {
+		return // it never served
+	}
+	moment := time.NewTimer(lastWordsTime)
 	defer moment.Stop()
 	select {
 	case <-moment.C:

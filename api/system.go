@@ -62,6 +62,12 @@ const readyTimeout = 2 * time.Second
 // readyz says whether this instance can serve. Without Postgres it can: it
 // sells on, and the ledger waits.
 func (a *API) readyz(c *fiber.Ctx) error {
+	if a.unready.Load() { // at once, whatever state the stores are in
+		return c.Status(fiber.StatusServiceUnavailable).JSON(readiness{
+			Status: "stopping", Redis: "not asked", Postgres: "not asked",
+			Fenced: len(a.engine.Fenced()), Roles: a.cfg.Roles, Version: a.cfg.Version,
+		})
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	var redisErr, postgresErr error

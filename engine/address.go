@@ -29,6 +29,16 @@ func CheckURL(raw string) error {
 	return err
 }
 
+// Check says what is wrong with how Redis is to be reached, or nil: ErrInvalid,
+// wrapped, and no password.
+func (c ClientConfig) Check() error {
+	to, err := parseURL(c.URL)
+	if err != nil {
+		return err
+	}
+	return to.secure(c)
+}
+
 func parseURL(raw string) (address, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {

@@ -23,6 +23,12 @@ type ClientConfig struct {
 	// or with rediss, rediss-sentinel, rediss-cluster for TLS. The hosts are the
 	// Sentinels, or some nodes of the cluster. Required.
 	URL string
+	// CAFile is a file of PEM certificates: a server's has to be signed by one of
+	// them. Only with TLS. Defaults to the certificates of the system.
+	CAFile string
+	// CertFile and KeyFile are the PEM files of a certificate to show to the
+	// servers, both or none. Only with TLS. Defaults to none.
+	CertFile, KeyFile string
 	// PoolSize is how many connections there may be, to each node of a
 	// cluster. Defaults to 32.
 	PoolSize int
@@ -41,6 +47,9 @@ const clusterLook = time.Second
 func NewClient(cfg ClientConfig) (redis.UniversalClient, error) {
 	to, err := parseURL(cfg.URL)
 	if err != nil {
+		return nil, err
+	}
+	if err := to.secure(cfg); err != nil {
 		return nil, err
 	}
 	if cfg.PoolSize == 0 {

@@ -61,13 +61,26 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	in := &instance{
 		stores: s, listen: c.listenFlags, identity: c.identityFlags, openShop: true,
-		host: c.Host, roles: allRoles, drain: true, listener: listener,
+		host: c.Host, roles: allRoles, flushing: tellFlush(), listener: listener,
 	}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
 	c.greet(servers, in)
 	return in.wait(ctx, servers.Died())
+}
+
+// tellFlush says what is still to be written, where that takes a while.
+func tellFlush() func(left int64) {
+	var since time.Time
+	return func(left int64) {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if left > 0 && time.Since(since) > time.Second {
+			fmt.Printf("\rWriting purchases to Postgres: %d ledger entries left … ", left)
+		}
+	}
 }
 
 // greet says what runs, where, and what to try.

@@ -42,7 +42,7 @@ type cli struct {
 
 const description = `Holdfast holds a unit of a limited drop for a person for a short time, sells it or gives it back, and never sells one twice.
 
-Start with "holdfast dev". Every flag can be set in the environment as HOLDFAST_<FLAG>; PORT is honoured too.`
+Start with "holdfast dev". Every flag can be set in the environment as HOLDFAST_<FLAG>; PORT is honoured too. Secrets can be given as files: HOLDFAST_<FLAG>_FILE has the path.`
 
 // errDiffers ends the process with status 1 and no further word: the table has
 // said it.
@@ -50,7 +50,8 @@ var errDiffers = errors.New("differences found")
 
 func main() {
 	var c cli
-	parsed := kong.Parse(&c, kong.Name("holdfast"), kong.Description(description), kong.UsageOnError())
+	parsed := kong.Parse(&c, kong.Name("holdfast"), kong.Description(description), kong.UsageOnError(),
+		kong.Resolvers(secretFiles(os.LookupEnv)), kong.ValueFormatter(helpOfSecrets))
 	log := c.logger()
 	redis.SetLogger(redisLog{log})
 	// The first signal asks for an orderly end; a second one ends at once.

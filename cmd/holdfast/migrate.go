@@ -8,7 +8,7 @@ import (
 )
 
 type migrateCommand struct {
-	DatabaseURL string `env:"HOLDFAST_DATABASE_URL" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
+	DatabaseURL string `env:"HOLDFAST_DATABASE_URL" secret:"" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
 }
 
 // Help is shown by --help.

@@ -54,6 +54,7 @@ type serveCommand struct {
 	storeFlags
 	listenFlags
 	identityFlags
+	stopFlags
 	Host     string        `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
 	Roles    []string      `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
 	Takeover time.Duration `env:"HOLDFAST_TAKEOVER" default:"30s" help:"After how long another writer takes over what a writer has begun and not finished."`
@@ -64,14 +65,14 @@ type serveCommand struct {
 func (*serveCommand) Help() string {
 	return `Any number of instances run side by side on the same Redis and Postgres. Redis has to keep what it acknowledged: appendonly yes, appendfsync always, maxmemory-policy noeviction, notify-keyspace-events Ex; what differs is named in the log at start.
 
-SIGTERM stops in order: no new connections, the requests under way are answered, the writer finishes the batch in hand.`
+SIGTERM stops in order: not ready any more, no new connections, live connections told to go, the requests under way answered, what was sold written to Postgres. A second signal ends at once.`
 }
 
 var allRoles = []string{"api", "expirer", "writer"}
 
 // Run serves until a signal.
 func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
-	errs := []error{c.storeFlags.validate(), c.listenFlags.validate(), c.identityFlags.validate()}
+	errs := []error{c.storeFlags.validate(), c.listenFlags.validate(), c.identityFlags.validate(), c.stopFlags.validate()}
 	if c.Takeover < time.Second {
 		errs = append(errs, fmt.Errorf("HOLDFAST_TAKEOVER (--takeover): %v is less than 1s", c.Takeover))
 	}
@@ -96,7 +97,10 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer s.close()
-	in := &instance{stores: s, listen: c.listenFlags, identity: c.identityFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover}
+	in := &instance{
+		stores: s, listen: c.listenFlags, identity: c.identityFlags,
+		host: c.Host, roles: c.Roles, takeover: c.Takeover, stopping: c.stopFlags,
+	}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
@@ -112,8 +116,9 @@ type instance struct {
 	openShop bool // everybody may create drops
 	host     string
 	roles    []string
-	drain    bool          // at the end, wait a while until purchases are in Postgres
 	takeover time.Duration // zero: the writer's own default
+	stopping stopFlags
+	flushing func(left int64) // is told, at the end, what is not in Postgres yet; nil: nobody
 
 	ledgerClient   redis.UniversalClient
 	writer         *persist.Writer
@@ -124,14 +129,6 @@ type instance struct {
 	back           net.Listener // of operators; nil where they have none of their own
 	failed         chan error
 }
-
-// An orderly end of the instance takes at most stopTimeout, of which requests
-// under way and purchases on their way to Postgres get their parts.
-const (
-	stopTimeout    = 5 * time.Second
-	requestTimeout = 2 * time.Second
-	drainTimeout   = 2 * time.Second
-)
 
 // start starts the roles. The API comes last: who can reach it can buy.
 func (in *instance) start(ctx context.Context) (err error) {
@@ -189,7 +186,9 @@ func (in *instance) check(ctx context.Context) error {
 
 func (in *instance) startWriter() (err error) {
 	s := in.stores
-	in.ledgerClient, err = engine.NewClient(engine.ClientConfig{URL: s.flags.RedisURL, PoolSize: 2*s.flags.Partitions + 4})
+	config := s.flags.redisConfig()
+	config.PoolSize = 2*s.flags.Partitions + 4
+	in.ledgerClient, err = engine.NewClient(config)
 	if err != nil {
 		return err
 	}
@@ -263,92 +262,4 @@ func (in *instance) address() string {
 		host = "127.0.0.1"
 	}
 	return "http://" + net.JoinHostPort(host, strconv.Itoa(in.listen.Port))
-}
-
-// wait serves until ctx ends or something fails (the API, or what died tells
-// of), then stops in order.
-func (in *instance) wait(ctx context.Context, died <-chan error) error {
-	var err error
-	select {
-	case <-ctx.Done():
-		in.stores.log.Info("stopping")
-	case err = <-in.failed:
-	case err = <-died:
-	}
-	return errors.Join(err, in.stop())
-}
-
-// stop ends in order: no new requests, then the workers, all within
-// stopTimeout. It may be called on an instance that is half started.
-func (in *instance) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	var errs []error
-	if in.api != nil {
-		step, cancel := context.WithTimeout(ctx, requestTimeout)
-		if err := in.api.Shutdown(step); err != nil {
-			// A connection that says nothing keeps no promise waiting.
-			in.stores.log.Warn("connections were closed that had no answer yet", "err", err)
-		}
-		cancel()
-	}
-	for _, l := range []net.Listener{in.listener, in.back} {
-		if l == nil {
-			continue
-		}
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // open where Shutdown came before Serve
-			errs = append(errs, err)
-		}
-	}
-	if in.stopBackground != nil {
-		in.stopBackground()
-	}
-	in.waitForBackground(ctx)
-	if in.writer != nil {
-		if in.drain {
-			in.drainWriter(ctx)
-		}
-		// A read of a frozen Redis ends with its connection alone.
-		unblock := context.AfterFunc(ctx, func() { _ = in.ledgerClient.Close() })
-		defer unblock()
-		if err := in.writer.Stop(ctx); err != nil {
-			in.stores.log.Warn("the writer was stopped in the middle of a batch; its entries wait in Redis", "err", err)
-		}
-	}
-	if in.ledgerClient != nil {
-		_ = in.ledgerClient.Close() // nothing is under way on it any more
-	}
-	return errors.Join(errs...)
-}
-
-// waitForBackground waits until Serve, expirer and reconciler have returned. A
-// Redis that is frozen can keep a call past ctx: the process ends then
-// all the same.
-func (in *instance) waitForBackground(ctx context.Context) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		in.background.Wait()
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		in.stores.log.Warn("a call to Redis has not returned")
-	}
-}
-
-// drainWriter waits until the purchases so far are in Postgres. What is left
-// when ctx ends waits in Redis for the next start, which is no error.
-func (in *instance) drainWriter(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	started := time.Now()
-	err := in.writer.Drain(ctx, func(left int64) {
-		if left > 0 && time.Since(started) > time.Second {
-			fmt.Printf("\rWriting purchases to Postgres: %d ledger entries left … ", left)
-		}
-	})
-	if err != nil {
-		in.stores.log.Warn("purchases that are not in Postgres yet wait in Redis for the next start", "err", err)
-	}
 }

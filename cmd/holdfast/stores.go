@@ -19,8 +19,11 @@ import (
 
 // storeFlags say where Redis and Postgres are.
 type storeFlags struct {
-	RedisURL      string `env:"HOLDFAST_REDIS_URL" placeholder:"URL" help:"Redis, such as redis://127.0.0.1:6379/0, unix:///run/redis.sock, redis-sentinel://a:26379,b:26379/0?master=name or redis-cluster://a:6379,b:6379."`
-	DatabaseURL   string `env:"HOLDFAST_DATABASE_URL" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
+	RedisURL      string `env:"HOLDFAST_REDIS_URL" secret:"" placeholder:"URL" help:"Redis, such as redis://127.0.0.1:6379/0, unix:///run/redis.sock, redis-sentinel://a:26379,b:26379/0?master=name or redis-cluster://a:6379,b:6379."`
+	RedisCA       string `name:"redis-ca" env:"HOLDFAST_REDIS_CA" placeholder:"FILE" help:"Certificates (PEM) that Redis's has to be signed by, with rediss:// and its kin; by default those of the system."`
+	RedisCert     string `env:"HOLDFAST_REDIS_CERT" placeholder:"FILE" help:"Certificate (PEM) to show to Redis, where it asks for one."`
+	RedisKey      string `env:"HOLDFAST_REDIS_KEY" placeholder:"FILE" help:"Key (PEM) of that certificate."`
+	DatabaseURL   string `env:"HOLDFAST_DATABASE_URL" secret:"" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
 	DatabaseConns int    `env:"HOLDFAST_DATABASE_CONNS" default:"16" help:"Most connections to Postgres; those of all instances have to fit its max_connections."`
 	Prefix        string `env:"HOLDFAST_PREFIX" default:"hf" help:"What every Redis key begins with."`
 	MaxLedger     int64  `env:"HOLDFAST_MAX_LEDGER" default:"100000" help:"Entries of one partition's ledger that may wait for Postgres; at that many no more holds begin."`
@@ -33,7 +36,7 @@ func (f storeFlags) validate() error {
 	var errs []error
 	if f.RedisURL == "" {
 		errs = append(errs, errors.New("HOLDFAST_REDIS_URL (--redis-url) is not set"))
-	} else if err := engine.CheckURL(f.RedisURL); err != nil {
+	} else if err := f.redisConfig().Check(); err != nil {
 		errs = append(errs, fmt.Errorf("HOLDFAST_REDIS_URL (--redis-url): %w", err))
 	}
 	errs = append(errs, validDatabaseURL(f.DatabaseURL))
@@ -53,6 +56,11 @@ func (f storeFlags) validate() error {
 		errs = append(errs, fmt.Errorf("HOLDFAST_PREFIX (--prefix): %q must have no braces, colons or spaces", f.Prefix))
 	}
 	return errors.Join(errs...)
+}
+
+// redisConfig says how Redis is reached.
+func (f storeFlags) redisConfig() engine.ClientConfig {
+	return engine.ClientConfig{URL: f.RedisURL, CAFile: f.RedisCA, CertFile: f.RedisCert, KeyFile: f.RedisKey}
 }
 
 func validDatabaseURL(url string) error {
@@ -85,7 +93,7 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger) (_ *stores, err 
 			s.close()
 		}
 	}()
-	if s.redis, err = engine.NewClient(engine.ClientConfig{URL: f.RedisURL}); err != nil {
+	if s.redis, err = engine.NewClient(f.redisConfig()); err != nil {
 		return nil, err
 	}
 	s.engine, err = engine.New(engine.Config{

@@ -17,6 +17,7 @@ import (
 // deployment is what the instances of one test share, and a look behind them.
 type deployment struct {
 	redisURL, databaseURL, prefix string
+	extra                         []string // more of the instances' environment
 
 	redis redis.UniversalClient
 	db    *pgxpool.Pool
@@ -46,11 +47,11 @@ func deploymentOn(t testing.TB, env *harness.Env) *deployment {
 const partitions = 4
 
 func (d *deployment) env() []string {
-	return []string{
+	return append([]string{
 		"HOLDFAST_REDIS_URL=" + d.redisURL, "HOLDFAST_DATABASE_URL=" + d.databaseURL,
 		"HOLDFAST_PREFIX=" + d.prefix, fmt.Sprintf("HOLDFAST_PARTITIONS=%d", partitions),
 		"HOLDFAST_DATABASE_CONNS=5", // many instances share the Postgres of the tests
-	}
+	}, d.extra...)
 }
 
 // serve starts an instance on a free port and waits until it is ready.
