@@ -53,6 +53,7 @@ func (f listenFlags) validate() error {
 type serveCommand struct {
 	storeFlags
 	listenFlags
+	webhookFlags
 	Host     string        `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
 	Roles    []string      `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
 	Takeover time.Duration `env:"HOLDFAST_TAKEOVER" default:"30s" help:"After how long another writer takes over what a writer has begun and not finished."`
@@ -70,7 +71,7 @@ var allRoles = []string{"api", "expirer", "writer"}
 
 // Run serves until a signal.
 func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
-	errs := []error{c.storeFlags.validate(), c.listenFlags.validate()}
+	errs := []error{c.storeFlags.validate(), c.listenFlags.validate(), c.webhookFlags.validate()}
 	if c.Takeover < time.Second {
 		errs = append(errs, fmt.Errorf("HOLDFAST_TAKEOVER (--takeover): %v is less than 1s", c.Takeover))
 	}
@@ -95,7 +96,7 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer s.close()
-	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover}
+	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover, webhooks: c.webhookFlags}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
@@ -111,6 +112,7 @@ type instance struct {
 	roles    []string
 	drain    bool          // at the end, wait a while until purchases are in Postgres
 	takeover time.Duration // zero: the writer's own default
+	webhooks webhookFlags
 
 	ledgerClient   redis.UniversalClient
 	writer         *persist.Writer
@@ -151,6 +153,15 @@ func (in *instance) start(ctx context.Context) (err error) {
 	in.stopBackground = cancel
 	// Whatever its roles: it looks for what this instance has acknowledged.
 	in.background.Go(func() { s.recon.Run(background) })
+	if in.writer != nil {
+		sender, err := in.webhooks.sender(s.store, s.log, s.metrics)
+		if err != nil {
+			return err
+		}
+		if sender != nil {
+			in.background.Go(func() { sender.Run(background) })
+		}
+	}
 	if slices.Contains(in.roles, "expirer") {
 		expirer := s.engine.NewExpirer(engine.ExpirerConfig{})
 		in.background.Go(func() { expirer.Run(background) })
@@ -189,9 +200,14 @@ func (in *instance) startWriter() (err error) {
 	if err != nil {
 		return err
 	}
+	subscriptions, err := in.webhooks.subscriptions()
+	if err != nil {
+		return err
+	}
 	in.writer, err = persist.NewWriter(persist.WriterConfig{
-		Ledger: s.engine.Ledger(in.ledgerClient, consumerName(in.listen.Port)),
-		Store:  s.store, ClaimIdle: in.takeover, Log: s.log, Metrics: s.metrics,
+		Webhooks: subscriptions,
+		Ledger:   s.engine.Ledger(in.ledgerClient, consumerName(in.listen.Port)),
+		Store:    s.store, ClaimIdle: in.takeover, Log: s.log, Metrics: s.metrics,
 	})
 	if err != nil {
 		return err
