@@ -240,6 +240,8 @@ func (a *API) administer() {
 	a.app.Post("/api/drops/create", a.createDrop)
 	a.app.Get("/api/drops/:id/holds", a.listHolds)
 	a.app.Get("/api/admin/figures", a.figures)
+	a.app.Get("/api/admin/webhooks/dead", a.listDeadDeliveries)
+	a.app.Post("/api/admin/webhooks/:id/resend", a.resendDelivery)
 }
 
 // watch adds the live feed.

@@ -51,6 +51,7 @@ var failures = []failure{
 	{engine.ErrDropNotFound, 404, "drop_not_found", "Drop not found"},
 	{engine.ErrReservationNotFound, 404, "reservation_not_found", "Reservation not found"},
 	{errUserNotFound, 404, "user_not_found", "User not found"},
+	{errDeliveryNotFound, 404, "delivery_not_found", "Delivery not found"},
 	{errContentType, 415, "unsupported_media_type", "Content-Type must be application/json"},
 	{errContentEncoding, 415, "unsupported_media_type", "Content-Encoding is not supported"},
 	{errForbiddenOrigin, 403, "forbidden_origin", "Origin is not allowed"},
