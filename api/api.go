@@ -285,6 +285,8 @@ func (a *API) create() { a.app.Post("/api/drops/create", a.createDrop) }
 func (a *API) administer() {
 	a.app.Get("/api/drops/:id/holds", a.listHolds)
 	a.app.Get("/api/admin/figures", a.figures)
+	a.app.Get("/api/admin/webhooks/dead", a.listDeadDeliveries)
+	a.app.Post("/api/admin/webhooks/:id/resend", a.resendDelivery)
 }
 
 // watch adds the live feed.

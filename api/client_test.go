@@ -137,6 +137,7 @@ func (c *client) send(t *testing.T, request *http.Request) reply {
 var refusesForm = map[any]bool{
 	"invalid_request": true, "not_found": true, "method_not_allowed": true, "body_too_large": true,
 	"unsupported_media_type": true, "unauthenticated": true, "invalid_token": true, "forbidden": true, "drop_not_found": true, "user_not_found": true, "reservation_not_found": true,
+	"delivery_not_found": true,
 }
 
 // check holds an exchange against openapi.yaml.

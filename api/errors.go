@@ -57,6 +57,7 @@ var failures = []failure{
 	{errForbidden, 403, "forbidden", "Only the admin may do this"},
 	{errUserMismatch, 403, "user_mismatch", "userId is not the user of the token"},
 	{errUserNotFound, 404, "user_not_found", "User not found"},
+	{errDeliveryNotFound, 404, "delivery_not_found", "Delivery not found"},
 	{errContentType, 415, "unsupported_media_type", "Content-Type must be application/json"},
 	{errContentEncoding, 415, "unsupported_media_type", "Content-Encoding is not supported"},
 	{errForbiddenOrigin, 403, "forbidden_origin", "Origin is not allowed"},

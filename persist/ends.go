@@ -19,12 +19,13 @@ type written struct {
 // writeEnds brings the ends to Postgres in one transaction and one round
 // trip; what is there already is left alone, so that it may be repeated at
 // will. ends must be sorted by id and name each id once. It returns
-// ErrStaleEpoch, and writes nothing, where the partition is in another epoch.
+// ErrStaleEpoch, and writes nothing, where the partition is in another epoch. What
+// out tells of it is in the same transaction.
 //
 // Row locks are taken in one order by all writers: the epoch, the sizes of drops that
 // sell, then reservations, then purchases, each by key. So two writers with
 // overlapping batches wait for each other but never deadlock.
-func (s *Store) writeEnds(ctx context.Context, partition int, epoch int64, ends []engine.End) (written, error) {
+func (s *Store) writeEnds(ctx context.Context, partition int, epoch int64, ends []engine.End, out outbox) (written, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 
@@ -48,9 +49,9 @@ func (s *Store) writeEnds(ctx context.Context, partition int, epoch int64, ends 
 				AS e (id, drop_id, user_id, size, status, created, deadline, ended)
 			ORDER BY id
 			ON CONFLICT (id) DO NOTHING
-			RETURNING status)
+			RETURNING id, drop_id, user_id, size, status, created_at, deadline, ended_at)`+out.expired()+`
 		SELECT status, count(*) FROM added GROUP BY status`,
-		all.ids, all.drops, all.users, all.sizes, all.statuses, all.created, all.deadlines, all.ended,
+		out.args(all.ids, all.drops, all.users, all.sizes, all.statuses, all.created, all.deadlines, all.ended)...,
 	).Query(func(rows pgx.Rows) error {
 		var status engine.Status
 		var n int64
@@ -75,14 +76,15 @@ func (s *Store) writeEnds(ctx context.Context, partition int, epoch int64, ends 
 				WHERE NOT EXISTS (SELECT FROM refused_purchases AS r WHERE r.id = e.id)
 				ORDER BY e.id
 				ON CONFLICT (id) DO NOTHING
-				RETURNING drop_id, pool),
+				RETURNING id, drop_id, user_id, size, pool, purchased_at),
 			sums AS (
 				SELECT drop_id, pool, count(*) AS n FROM added GROUP BY drop_id, pool),
 			counted AS (
 				UPDATE drop_sizes AS s SET sold = s.sold + sums.n
-				FROM sums WHERE s.drop_id = sums.drop_id AND s.size = sums.pool)
+				FROM sums WHERE s.drop_id = sums.drop_id AND s.size = sums.pool
+				RETURNING s.drop_id, s.size, s.sold, s.total_stock)`+out.purchased()+`
 			SELECT coalesce(sum(n), 0)::bigint FROM sums`,
-			sold.ids, sold.drops, sold.users, sold.sizes, sold.ended,
+			out.args(sold.ids, sold.drops, sold.users, sold.sizes, sold.ended)...,
 		).QueryRow(func(row pgx.Row) error { return row.Scan(&w.purchases) })
 	}
 	err := s.pool.SendBatch(ctx, batch).Close()

@@ -35,6 +35,10 @@ type WriterConfig struct {
 	// Parallel is the most transactions at once over all partitions, so that
 	// the writer leaves connections of the Store to others. Defaults to 4.
 	Parallel int
+	// Webhooks hear of what is written: their events are in the same
+	// transaction, and a webhook.Sender brings them. All writers of a ledger
+	// need the same. Defaults to none.
+	Webhooks []Subscription
 	// Watch is how often length and age of the ledgers are measured.
 	// Defaults to 1 s.
 	Watch time.Duration
@@ -81,6 +85,7 @@ func orDefault[T int | time.Duration](v, otherwise T) T {
 // purchase that would oversell to the table refused_purchases.
 type Writer struct {
 	cfg      WriterConfig
+	outbox   outbox
 	metrics  *writerMetrics
 	postgres *outage
 	redis    *outage
@@ -105,6 +110,7 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Writer{
 		cfg:      cfg,
+		outbox:   newOutbox(cfg.Webhooks),
 		metrics:  metrics,
 		postgres: &outage{of: "postgres", log: cfg.Log, who: "writer", means: "purchases wait in the ledger"},
 		redis:    &outage{of: "redis", log: cfg.Log, who: "writer", means: "purchases wait in the ledger"},

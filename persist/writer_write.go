@@ -61,7 +61,7 @@ func (w *Writer) commit(records []record) error {
 	var done written
 	err := w.persistently(w.postgres, func(ctx context.Context) (err error) {
 		began := time.Now()
-		done, err = w.cfg.Store.writeEnds(ctx, records[0].partition, records[0].epoch, ends)
+		done, err = w.cfg.Store.writeEnds(ctx, records[0].partition, records[0].epoch, ends, w.outbox)
 		if err == nil {
 			w.metrics.batch(time.Since(began), done)
 		}

@@ -30,6 +30,8 @@ type cli struct {
 	Holds   holdsCommand   `cmd:"" help:"List who holds a unit, and what is overdue."`
 	Release releaseCommand `cmd:"" help:"Give held units back: by reservation, or all that is overdue."`
 
+	Webhooks webhooksCommand `cmd:"" help:"Show what waits for receivers of webhooks and what was given up, or send it once more."`
+
 	Loadtest loadtestCommand `cmd:"" help:"Have many buyers come to a running instance, and audit it; exit 1 if it is wrong."`
 
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -55,6 +55,7 @@ type serveCommand struct {
 	listenFlags
 	identityFlags
 	stopFlags
+	webhookFlags
 	Host     string        `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
 	Roles    []string      `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
 	Takeover time.Duration `env:"HOLDFAST_TAKEOVER" default:"30s" help:"After how long another writer takes over what a writer has begun and not finished."`
@@ -72,7 +73,7 @@ var allRoles = []string{"api", "expirer", "writer"}
 
 // Run serves until a signal.
 func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
-	errs := []error{c.storeFlags.validate(), c.listenFlags.validate(), c.identityFlags.validate(), c.stopFlags.validate()}
+	errs := []error{c.storeFlags.validate(), c.listenFlags.validate(), c.identityFlags.validate(), c.stopFlags.validate(), c.webhookFlags.validate()}
 	if c.Takeover < time.Second {
 		errs = append(errs, fmt.Errorf("HOLDFAST_TAKEOVER (--takeover): %v is less than 1s", c.Takeover))
 	}
@@ -100,6 +101,7 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 	in := &instance{
 		stores: s, listen: c.listenFlags, identity: c.identityFlags,
 		host: c.Host, roles: c.Roles, takeover: c.Takeover, stopping: c.stopFlags,
+		webhooks: c.webhookFlags,
 	}
 	if err := in.start(ctx); err != nil {
 		return err
@@ -119,6 +121,7 @@ type instance struct {
 	takeover time.Duration // zero: the writer's own default
 	stopping stopFlags
 	flushing func(left int64) // is told, at the end, what is not in Postgres yet; nil: nobody
+	webhooks webhookFlags
 
 	ledgerClient   redis.UniversalClient
 	writer         *persist.Writer
@@ -152,6 +155,15 @@ func (in *instance) start(ctx context.Context) (err error) {
 	in.stopBackground = cancel
 	// Whatever its roles: it looks for what this instance has acknowledged.
 	in.background.Go(func() { s.recon.Run(background) })
+	if in.writer != nil {
+		sender, err := in.webhooks.sender(s.store, s.log, s.metrics)
+		if err != nil {
+			return err
+		}
+		if sender != nil {
+			in.background.Go(func() { sender.Run(background) })
+		}
+	}
 	if slices.Contains(in.roles, "expirer") {
 		expirer := s.engine.NewExpirer(engine.ExpirerConfig{})
 		in.background.Go(func() { expirer.Run(background) })
@@ -192,9 +204,14 @@ func (in *instance) startWriter() (err error) {
 	if err != nil {
 		return err
 	}
+	subscriptions, err := in.webhooks.subscriptions()
+	if err != nil {
+		return err
+	}
 	in.writer, err = persist.NewWriter(persist.WriterConfig{
-		Ledger: s.engine.Ledger(in.ledgerClient, consumerName(in.listen.Port)),
-		Store:  s.store, ClaimIdle: in.takeover, Log: s.log, Metrics: s.metrics,
+		Webhooks: subscriptions,
+		Ledger:   s.engine.Ledger(in.ledgerClient, consumerName(in.listen.Port)),
+		Store:    s.store, ClaimIdle: in.takeover, Log: s.log, Metrics: s.metrics,
 	})
 	if err != nil {
 		return err

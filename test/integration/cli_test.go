@@ -128,7 +128,7 @@ func TestHelpAndVersion(t *testing.T) {
 	if status != 0 || !strings.HasPrefix(printed, "holdfast ") || len(strings.Fields(printed)) != 2 {
 		t.Errorf("version ended with %d: %q", status, printed)
 	}
-	commands := []string{"dev", "serve", "migrate", "seed", "audit", "rebuild", "holds", "release", "loadtest", "version"}
+	commands := []string{"dev", "serve", "migrate", "seed", "audit", "rebuild", "holds", "release", "webhooks", "loadtest", "version"}
 	printed, status = run(t, nil, "--help")
 	if status != 0 {
 		t.Errorf("--help ended with %d", status)
@@ -143,6 +143,7 @@ func TestHelpAndVersion(t *testing.T) {
 		"rebuild":  {"--drop", "safe direction"},
 		"holds":    {"--overdue", "--json"},
 		"release":  {"--overdue", "Cancels live holds"},
+		"webhooks": {"--resend", "--resend-dead", "given up"},
 		"loadtest": {"--scenario", "$HOLDFAST_LOADTEST_URL", "--watchers", "coordinated omission", "Exit status"},
 		"version":  {"Print the version"},
 	}
@@ -158,7 +159,7 @@ func TestHelpAndVersion(t *testing.T) {
 			t.Errorf("%q ended with %d:\n%s", wrong, status, printed)
 		}
 	}
-	for _, c := range []string{"serve", "migrate", "seed", "audit", "rebuild", "holds", "release"} {
+	for _, c := range []string{"serve", "migrate", "seed", "audit", "rebuild", "holds", "release", "webhooks"} {
 		printed, status := run(t, nil, c)
 		if status != 1 {
 			t.Errorf("%s without a database ended with %d", c, status)

@@ -1,0 +1,66 @@
+package api
+
+import (
+	"errors"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/holdfast/holdfast/persist"
+)
+
+// What an operator sees of webhooks: the deliveries that were given up.
+
+var errDeliveryNotFound = errors.New("delivery not found")
+
+type deadBody struct {
+	Deliveries []deliveryBody `json:"deliveries"`
+}
+
+type deliveryBody struct {
+	ID         int64  `json:"id"`
+	Event      string `json:"event"`
+	Type       string `json:"type"`
+	URL        string `json:"url"`
+	Attempts   int    `json:"attempts"`
+	LastError  string `json:"last_error"`
+	OccurredAt stamp  `json:"occurred_at"`
+	GivenUpAt  stamp  `json:"given_up_at"`
+}
+
+func (a *API) listDeadDeliveries(c *fiber.Ctx) error {
+	limit, err := queryInteger(c, "limit", maxPage, defaultPage)
+	if err != nil {
+		return err
+	}
+	before, err := queryInteger(c, "before", maxSafeInteger, 0)
+	if err != nil {
+		return err
+	}
+	dead, err := a.cfg.Store.DeadDeliveries(a.deadlines.next(), int(limit), before)
+	if err != nil {
+		return err
+	}
+	b := deadBody{Deliveries: make([]deliveryBody, len(dead))}
+	for i, d := range dead {
+		b.Deliveries[i] = deliveryBody{
+			ID: d.ID, Event: d.Event.ID, Type: d.Type, URL: d.URL, Attempts: d.Attempts, LastError: d.Error,
+			OccurredAt: stamp(d.Occurred), GivenUpAt: stamp(d.Ended),
+		}
+	}
+	return c.JSON(b)
+}
+
+func (a *API) resendDelivery(c *fiber.Ctx) error {
+	id, err := pathID(c, maxSafeInteger, errDeliveryNotFound)
+	if err != nil {
+		return err
+	}
+	err = a.cfg.Store.Resend(a.deadlines.next(), id)
+	if errors.Is(err, persist.ErrNotFound) {
+		err = errDeliveryNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return c.JSON(fiber.Map{"id": id, "state": persist.DeliveryWaiting})
+}
