@@ -72,6 +72,8 @@ type API struct {
 	engine    *engine.Engine
 	users     *persist.Users
 	catalogue *catalogue
+	steering  *persist.Steering
+	reports   *reports
 	shelf     *shelf    // nil without the role api
 	hub       *live.Hub // likewise
 	metrics   *metrics
@@ -118,6 +120,9 @@ func New(cfg Config) (*API, error) {
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
 		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
 		deadlines: deadlines{timeout: cfg.Timeout},
+	}
+	if err := a.newSteering(); err != nil {
+		return nil, err
 	}
 	if slices.Contains(cfg.Roles, "api") {
 		var err error
@@ -240,6 +245,7 @@ func (a *API) administer() {
 	a.app.Post("/api/drops/create", a.createDrop)
 	a.app.Get("/api/drops/:id/holds", a.listHolds)
 	a.app.Get("/api/admin/figures", a.figures)
+	a.steer()
 }
 
 // watch adds the live feed.

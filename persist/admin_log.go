@@ -146,3 +146,15 @@ func LimitOf(limit int64) int64 {
 	}
 	return limit
 }
+
+// LogTerms are the terms of a drop as the log has them.
+func (d Drop) LogTerms() any {
+	t := actTerms{State: d.State, Start: d.Start, Limit: LimitOf(d.Limit), PriceMinor: d.PriceMinor}
+	if !d.End.IsZero() {
+		t.End = &d.End
+	}
+	for _, s := range d.Sizes {
+		t.Sizes = append(t.Sizes, actSize{s.Size, s.Stock})
+	}
+	return t
+}
