@@ -85,6 +85,8 @@ type API struct {
 	engine    *engine.Engine
 	users     *persist.Users
 	catalogue *catalogue
+	steering  *persist.Steering
+	reports   *reports
 	shelf     *shelf    // nil without the role api
 	hub       *live.Hub // likewise
 	metrics   *metrics
@@ -138,6 +140,9 @@ func New(cfg Config) (*API, error) {
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
 		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
 		deadlines: deadlines{timeout: cfg.Timeout}, adminSum: sha256.Sum256([]byte(cfg.Admin)),
+	}
+	if err := a.newSteering(); err != nil {
+		return nil, err
 	}
 	if slices.Contains(cfg.Roles, "api") {
 		var err error
@@ -287,6 +292,7 @@ func (a *API) administer() {
 	a.app.Get("/api/admin/figures", a.figures)
 	a.app.Get("/api/admin/webhooks/dead", a.listDeadDeliveries)
 	a.app.Post("/api/admin/webhooks/:id/resend", a.resendDelivery)
+	a.steer()
 }
 
 // watch adds the live feed.

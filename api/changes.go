@@ -31,6 +31,7 @@ type changes struct {
 	lists  uint64        // own changes of which drops there are
 	heard  [slots]uint64 // by drop: changes that events told of
 	opened time.Time     // when an event told of a new drop, the last time
+	terms  [slots]uint64 // by drop: changes of the terms that events told of
 }
 
 const slots = 4096
@@ -68,6 +69,9 @@ func (c *changes) hear(ev engine.Event, now time.Time) {
 	if ev.Reason == engine.ReasonOpened {
 		c.opened = now
 	}
+	if ev.Reason == engine.ReasonChanged {
+		c.terms[slot(ev.Drop)] = c.moment.heard
+	}
 }
 
 // stockDue is when a stock has to be read again.
@@ -83,7 +87,7 @@ func (c *changes) stockDue(s *shown) time.Time {
 
 // rowsDue is when the rows of a view have to be read again.
 func (c *changes) rowsDue(v *view) time.Time {
-	list := v.query.drop == 0
+	list, heard := v.query.drop == 0, false
 	if list && v.rowsAs.own < c.lists {
 		return time.Time{}
 	}
@@ -91,6 +95,10 @@ func (c *changes) rowsDue(v *view) time.Time {
 		if v.rowsAs.own < c.rows[slot(v.shown[i].row.ID)] {
 			return time.Time{}
 		}
+		heard = heard || v.rowsAs.heard < c.terms[slot(v.shown[i].row.ID)]
+	}
+	if heard {
+		return v.rowsAt.Add(tick)
 	}
 	if list && v.rowsAt.Before(c.opened.Add(listing)) {
 		return v.rowsAt.Add(tick)

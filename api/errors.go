@@ -45,6 +45,9 @@ var failures = []failure{
 	{engine.ErrExhausted, 409, "ended", "Drop has ended"},
 	{engine.ErrPaused, 409, "paused", "Drop is paused"},
 	{engine.ErrLimitReached, 409, "limit_reached", "Limit per customer reached"},
+	{engine.ErrAlreadyStarted, 409, "already_started", "Drop has started"},
+	{engine.ErrNotEnough, 409, "not_enough_available", "Not as many units are available"},
+	{engine.ErrNotCounted, 409, "limit_not_counted", "Units were taken while the drop had no limit"},
 	{engine.ErrExpired, 410, "reservation_expired", "Reservation expired"},
 	{engine.ErrCancelled, 410, "reservation_cancelled", "Reservation cancelled"},
 	{engine.ErrCompleted, 409, "reservation_completed", "Reservation already purchased"},
@@ -119,6 +122,10 @@ func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
 		return 400, errorBody{Error: err.Error(), Code: "invalid_request", Field: "drops"}
 	case errors.Is(err, engine.ErrSizeRequired):
 		return 400, errorBody{Error: "size is required for this drop", Code: "invalid_request", Field: "size"}
+	case errors.Is(err, engine.ErrBadTimes):
+		return 400, errorBody{Error: "end_time must be after start_time and now", Code: "invalid_request", Field: "end_time"}
+	case errors.Is(err, persist.ErrTooMuch):
+		return 400, errorBody{Error: "stock must come to at most " + strconv.Itoa(engine.MaxStock), Code: "invalid_request", Field: "stock"}
 	case errors.Is(err, engine.ErrUnknownSize):
 		return 400, errorBody{Error: "size is not one of this drop", Code: "invalid_request", Field: "size"}
 	}

@@ -119,7 +119,7 @@ func (f *flight) put(rows []persist.Drop) {
 // count takes in a stock that was read.
 func (s *shown) count(stock *engine.Stock, as moment, at time.Time) {
 	if stock != nil {
-		stock.LastSeq = 0 // is not shown
+		stock.LastSeq, stock.Change = 0, 0 // are not shown
 	}
 	if !reflect.DeepEqual(s.stock, stock) {
 		s.stock, s.json = stock, nil

@@ -80,7 +80,7 @@ func renderDrop(d persist.Drop, s *engine.Stock) dropBody {
 	b := dropBody{
 		ID: d.ID, Name: d.Name, Price: money(d.PriceMinor), TotalStock: d.TotalStock,
 		StartTime: stamp(d.Start), EndTime: stampOrNil(d.End),
-		HoldSeconds: d.Hold.Seconds(), Limit: orNil(d.Limit), ImageURL: orNil(d.ImageURL),
+		HoldSeconds: d.Hold.Seconds(), Limit: orNil(persist.LimitOf(d.Limit)), ImageURL: orNil(d.ImageURL),
 		State: engine.StatePaused, Sizes: []sizeBody{}, Purchases: make([]purchaseItem, len(d.Buyers)),
 		CreatedAt: stamp(d.Created),
 	}

@@ -20,6 +20,16 @@ var (
 	// ErrIdempotencyConflict: the key was used with another user or size.
 	ErrIdempotencyConflict = errors.New("idempotency key was used for another request")
 
+	// The refusals of a change: the drop has started, and this is to be done before;
+	// fewer units are available than are to be taken away; it would end before it
+	// starts or before now; a limit on a drop that had none, of which units are taken.
+	ErrAlreadyStarted = errors.New("drop has started")
+	ErrNotEnough      = errors.New("not as many units are available")
+	ErrBadTimes       = errors.New("drop would end before it starts, or before now")
+	ErrNotCounted     = errors.New("units were taken while the drop had no limit")
+	// ErrOvertaken: a change with a greater number was decided meanwhile.
+	ErrOvertaken = errors.New("a later change was decided")
+
 	// ErrExpired, ErrCancelled and ErrCompleted say how a reservation ended
 	// that the caller wanted to end in another way.
 	ErrExpired   = errors.New("reservation expired")

@@ -21,6 +21,7 @@ const (
 	ReasonCancelled Reason = "cancelled"
 	ReasonExpired   Reason = "reservation_expired"
 	ReasonRebuilt   Reason = "rebuilt" // set right after Redis changed
+	ReasonChanged   Reason = "changed" // its terms were changed, or who watches it should look at them anew
 )
 
 // Event tells of one change of a drop. Counts are absolute, so of two events
@@ -32,6 +33,7 @@ type Event struct {
 	Reason    Reason
 	Sizes     []SizeCount // those that changed, Total included
 	Purchases []Sale      // on ReasonPurchased
+	State     State       // on ReasonChanged, where the version has risen; else empty
 	// Late is by how much the oldest of the lapsed holds was past its deadline
 	// (on ReasonExpired).
 	Late time.Duration
@@ -92,13 +94,14 @@ func parseEvent(payload string) (Event, error) {
 		Sizes   map[string][3]int64 `json:"s"`
 		Sales   [][2]any            `json:"p"`
 		LateMS  int64               `json:"l"`
+		State   State               `json:"a"`
 	}
 	if err := json.Unmarshal([]byte(payload), &raw); err != nil {
 		return Event{}, fmt.Errorf("event: %w", err)
 	}
 	ev := Event{
 		Drop: raw.Drop, Version: raw.Version, At: fromUnixMS(raw.AtMS), Reason: raw.Reason,
-		Late: time.Duration(raw.LateMS) * time.Millisecond,
+		Late: time.Duration(raw.LateMS) * time.Millisecond, State: raw.State,
 	}
 	for size, c := range raw.Sizes {
 		ev.Sizes = append(ev.Sizes, SizeCount{

@@ -44,6 +44,7 @@ func (e *Engine) openArgs(d Drop) (lua.OpenArgs, error) {
 		DropKey: e.keys.drop(d.ID), Events: e.keys.events(e.keys.partition(d.ID)),
 		Drop: d.ID, StartMS: unixMS(d.Start), EndMS: unixMS(d.End),
 		HoldMS: d.Hold.Milliseconds(), Limit: d.Limit, First: max(d.FirstSeq, 1),
+		State: string(d.State), Change: d.Change,
 		Sized: d.Sizes[0].Size != "",
 	}
 	for _, s := range d.Sizes {
@@ -78,6 +79,8 @@ func (d Drop) validate() error {
 		return invalid("hold of %v is not in %v … %v", d.Hold, MinHold, MaxHold)
 	case d.Limit < 0:
 		return invalid("negative limit")
+	case d.State != "" && !d.State.known(), d.Change < 0:
+		return invalid("state %q after change %d", d.State, d.Change)
 	case d.FirstSeq < 0 || d.FirstSeq > maxSeq:
 		return invalid("first sequence number %d", d.FirstSeq)
 	case !d.End.IsZero() && !d.End.After(d.Start):
@@ -95,7 +98,7 @@ func (d Drop) validate() error {
 			return invalid("size %q", s.Size)
 		case seen[s.Size]:
 			return invalid("size %q twice", s.Size)
-		case s.Stock < 1 || s.Stock > MaxStock:
+		case s.Stock < 1 && d.Change == 0, s.Stock < 0, s.Stock > MaxStock: // a change may have taken all of it away
 			return invalid("stock %d of size %q", s.Stock, s.Size)
 		case s.Sold < 0 || s.Sold > s.Stock:
 			return invalid("sold %d of %d of size %q", s.Sold, s.Stock, s.Size)

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,6 +21,8 @@ type model struct {
 	holds  map[int64]*modelHold
 	ids    []int64
 	opened bool
+	paused bool
+	number int64 // of the newest change
 }
 
 type modelHold struct {
@@ -56,7 +59,7 @@ func (m *model) lapse(now time.Time) {
 }
 
 // TestAnySequenceConserves runs random sequences of open, reserve, purchase,
-// cancel and lapse against the model and checks conservation after each step.
+// cancel, change and lapse against the model and checks conservation after each step.
 // On a failure rapid prints the seed and the smallest sequence it finds.
 func TestAnySequenceConserves(t *testing.T) {
 	t.Parallel()
@@ -91,6 +94,7 @@ func TestAnySequenceConserves(t *testing.T) {
 			}
 		}
 		m := &model{drop: d, sized: sized, holds: map[int64]*modelHold{}}
+		m.drop.Sizes = slices.Clone(d.Sizes) // changes alter it
 		pick := func(r *rapid.T) int64 {
 			if len(m.ids) == 0 {
 				r.Skip("no holds yet")
@@ -121,6 +125,11 @@ func TestAnySequenceConserves(t *testing.T) {
 				before := now()
 				_, err := e.Cancel(t.Context(), id)
 				m.checkSettle(r, before, now(), id, err, engine.StatusCancelled, engine.ErrCompleted, engine.StatusCompleted)
+			},
+			"change": func(r *rapid.T) {
+				c := m.drawChange(r)
+				d, err := e.Change(t.Context(), m.drop.ID, c)
+				m.checkChange(r, now(), c, d, err)
 			},
 			"lapse": func(r *rapid.T) {
 				if !short || !m.opened {
@@ -185,6 +194,10 @@ func (m *model) checkReserve(r *rapid.T, after time.Time, req engine.ReserveRequ
 	leastTaken, mostTaken := m.taken(func(x engine.Reservation) bool { return !m.sized || x.Size == pool })
 	leastUnits, mostUnits := m.taken(func(x engine.Reservation) bool { return x.User == req.User })
 	switch {
+	case m.opened && (m.paused || errors.Is(err, engine.ErrPaused)):
+		if !m.paused || !errors.Is(err, engine.ErrPaused) {
+			r.Fatalf("%v, paused %v", err, m.paused)
+		}
 	case err == nil:
 		if !m.opened || !known || leastTaken >= total || (m.drop.Limit > 0 && leastUnits >= m.drop.Limit) {
 			r.Fatalf("reserved although %d of %d were taken, %d units of limit %d", leastTaken, total, leastUnits, m.drop.Limit)

@@ -72,6 +72,9 @@ func parseStock(drop int64, h map[string]string) (*Stock, error) {
 		Hold:    time.Duration(number("hold")) * time.Millisecond,
 		Limit:   number("limit"),
 	}
+	if h["change"] != "" { // a drop of an older version has none
+		s.Change = number("change")
+	}
 	var names []string
 	if err := json.Unmarshal([]byte(h["sizes"]), &names); err != nil {
 		return nil, fmt.Errorf("field sizes: %w", err)

@@ -30,6 +30,11 @@ type Drop struct {
 	Hold  time.Duration // how long a unit is held, MinHold … MaxHold
 	Limit int64         // units held and bought by one person; 0: no limit
 	Sizes []SizeStock   // one entry with the empty name: a drop without sizes
+	// State is the state it begins in. Defaults to StateOpen; another where a drop that
+	// Redis lost is opened again.
+	State State
+	// Change is the number of the newest change that is in the terms. Defaults to 0: none.
+	Change int64
 	// FirstSeq is the sequence number the first hold gets, at least 1.
 	// Defaults to 1. Greater where a drop is opened again, so that ids never repeat.
 	FirstSeq int64
@@ -49,6 +54,7 @@ type Stock struct {
 	Drop      int64
 	State     State
 	Version   int64 // rises by every change
+	Change    int64 // number of the newest change of its terms that was decided
 	LastSeq   int64 // sequence number of the newest hold: how many there were, on a drop opened once
 	Start     time.Time
 	End       time.Time

@@ -125,6 +125,8 @@ type OpenArgs struct {
 	StartMS, EndMS       int64
 	HoldMS, Limit, First int64
 	Sized                bool
+	State                string // empty: open
+	Change               int64  // the newest that is included
 	Sizes                []OpenSize
 }
 
@@ -140,8 +142,12 @@ func Open(ctx context.Context, c redis.Scripter, a OpenArgs) (Opening, error) {
 	if a.Sized {
 		sized = 1
 	}
-	argv := make([]any, 0, 9+3*len(a.Sizes))
-	argv = append(argv, a.Token, a.Drop, a.StartMS, a.EndMS, a.HoldMS, a.Limit, sized, a.First, a.Events)
+	state := a.State
+	if state == "" {
+		state = "open"
+	}
+	argv := make([]any, 0, 11+3*len(a.Sizes))
+	argv = append(argv, a.Token, a.Drop, a.StartMS, a.EndMS, a.HoldMS, a.Limit, sized, a.First, a.Events, state, a.Change)
 	for _, s := range a.Sizes {
 		argv = append(argv, s.Size, s.Total, s.Sold)
 	}

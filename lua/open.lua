@@ -13,14 +13,16 @@
 -- ARGV[7] 1 if the drop is sold by size, 0 if it has one pool
 -- ARGV[8] sequence number of the first hold
 -- ARGV[9] events channel; empty: nobody is told
--- ARGV[10…] for each size: name, total, sold so far
+-- ARGV[10] state: open, paused or ended
+-- ARGV[11] number of the newest change that the terms include; 0: none
+-- ARGV[12…] for each size: name, total, sold so far
 --
 -- Returns 1 opened, 2 was open with the same terms, -1 was open with others.
 -- The error HFFENCED says that nothing was done.
 local meta, drop = KEYS[1], KEYS[2]
 local token, id, starts, ends, hold, limit, sized = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local first, events = ARGV[8], ARGV[9]
-local SIZES = 10
+local first, events, state, change = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local SIZES = 12
 
 -- The fence: epoch.lua says what it is.
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -34,11 +36,12 @@ local names, event = {}, {}
 -- A hold raises the version twice at most, when it begins and when it ends. At
 -- three a sequence number, a drop that is opened again, its ids above all earlier
 -- ones, has versions above all earlier ones too: who watches it never sees them
--- go back.
+-- go back. (Changes raise it too; a rebuild skips ids by tens of thousands.)
 local version = 3 * first - 2
 local fields = {
-  'state', 'open', 'start', starts, 'end', ends, 'hold', hold,
+  'state', state, 'start', starts, 'end', ends, 'hold', hold,
   'limit', limit, 'sized', sized, 'version', version, 'seq', first - 1,
+  'change', change, 'outcome', 1,
 }
 for i = SIZES, #ARGV, 3 do
   local size, total, sold = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])

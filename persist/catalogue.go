@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,9 +40,13 @@ type Drop struct {
 	Limit      int64 // units held and bought by one person; 0: no limit
 	Created    time.Time
 	Opened     time.Time // zero: Redis does not have it yet
+	State      engine.State
+	Change     int64 // number of the newest change that was decided
 	// Sizes with what Postgres knows to be sold: it may be behind Redis.
 	Sizes  []engine.SizeStock
 	Buyers []Buyer // the newest first, as many as were asked for
+
+	coming []int64 // units of each of Sizes that a change under way adds
 }
 
 // Buyer is one purchase of a drop and who made it.
@@ -55,9 +60,13 @@ type Buyer struct {
 // Terms is the drop as the engine opens it. firstSeq is the sequence number
 // of the first hold; see Store.LastSeq for a drop that has a history.
 func (d Drop) Terms(firstSeq int64) engine.Drop {
+	sizes := slices.Clone(d.Sizes)
+	for i, coming := range d.coming { // some may have been sold
+		sizes[i].Stock += coming
+	}
 	return engine.Drop{
 		ID: d.ID, Start: d.Start, End: d.End, Hold: d.Hold, Limit: d.Limit,
-		Sizes: d.Sizes, FirstSeq: firstSeq,
+		Sizes: sizes, FirstSeq: firstSeq, State: d.State, Change: d.Change,
 	}
 }
 
@@ -87,7 +96,7 @@ func (s *Store) CreateDrop(ctx context.Context, n NewDrop) (Drop, error) {
 	d := Drop{
 		Name: n.Name, PriceMinor: n.PriceMinor, ImageURL: n.ImageURL,
 		Sized: len(n.Sizes) != 1 || n.Sizes[0].Size != "",
-		Start: n.Start.UTC(), End: n.End, Hold: n.Hold, Limit: n.Limit,
+		Start: n.Start.UTC(), End: n.End, Hold: n.Hold, Limit: n.Limit, State: engine.StateOpen,
 	}
 	names := make([]string, len(n.Sizes))
 	stocks := make([]int64, len(n.Sizes))
@@ -220,12 +229,13 @@ func (s *Store) drops(ctx context.Context, where, order string, arg any, limit, 
 			SELECT * FROM drops WHERE `+where+` ORDER BY `+order+` LIMIT $2)
 		SELECT d.id, d.name, d.price_minor, d.image_url, d.total_stock, d.sized,
 			d.start_time, d.end_time, d.hold_ms, d.limit_per_customer, d.created_at, d.opened_at,
-			s.sizes, s.stocks, s.sold, b.purchases, b.users, b.usernames, b.times
+			d.state, d.change, s.sizes, s.stocks, s.sold, s.coming, b.purchases, b.users, b.usernames, b.times
 		FROM page AS d
 		CROSS JOIN LATERAL (
 			SELECT array_agg(size ORDER BY position) AS sizes,
 				array_agg(total_stock ORDER BY position) AS stocks,
-				array_agg(sold ORDER BY position) AS sold
+				array_agg(sold ORDER BY position) AS sold,
+				CASE WHEN sum(coming) > 0 THEN array_agg(coming ORDER BY position) END AS coming
 			FROM drop_sizes WHERE drop_id = d.id) AS s
 		CROSS JOIN LATERAL (
 			SELECT array_agg(id ORDER BY purchased_at DESC, id DESC) AS purchases,
@@ -257,7 +267,7 @@ func scanDrop(row pgx.CollectableRow) (Drop, error) {
 	)
 	err := row.Scan(&d.ID, &d.Name, &d.PriceMinor, &d.ImageURL, &d.TotalStock, &d.Sized,
 		&d.Start, &end, &holdMS, &d.Limit, &d.Created, &opened,
-		&sizes, &stocks, &sold, &purchases, &by, &usernames, &times)
+		&d.State, &d.Change, &sizes, &stocks, &sold, &d.coming, &purchases, &by, &usernames, &times)
 	if err != nil {
 		return Drop{}, err
 	}

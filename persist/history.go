@@ -73,6 +73,7 @@ type Count struct {
 	Sold      int64 // the counter
 	Purchases int64 // the rows
 	Refused   int64 // purchases that the guard refused
+	Changing  bool  // a change of the drop is under way: Redis may have it already
 }
 
 // Counts gives every size of every drop at one moment, by drop and in the
@@ -88,7 +89,8 @@ func (s *Store) Counts(ctx context.Context) ([]Count, error) {
 			return err
 		}
 		rows, err := tx.Query(ctx, `
-			SELECT s.drop_id, s.size, o.opened_at IS NOT NULL, s.total_stock, s.sold, coalesce(p.n, 0), coalesce(r.n, 0)
+			SELECT s.drop_id, s.size, o.opened_at IS NOT NULL, s.total_stock, s.sold, coalesce(p.n, 0), coalesce(r.n, 0),
+				EXISTS (SELECT FROM drop_changes AS c WHERE c.drop_id = s.drop_id AND c.outcome IS NULL)
 			FROM drop_sizes AS s
 			JOIN drops AS o ON o.id = s.drop_id
 			LEFT JOIN (

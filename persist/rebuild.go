@@ -226,13 +226,11 @@ func (w *rebuilding) bring(ctx context.Context, d *dropState) error {
 	seen := int64(0)
 	if stock != nil {
 		seen = stock.LastSeq
-	} else {
-		terms := d.drop.Terms(1)
-		terms.Sizes = slices.Clone(terms.Sizes)
-		for i := range terms.Sizes {
-			terms.Sizes[i].Sold = 0 // each purchase is put back with its receipt
+		if err := w.steer(ctx, d.drop, stock); err != nil {
+			return err
 		}
-		if err := w.claim.Open(ctx, terms); err != nil {
+	} else {
+		if err := w.claim.Open(ctx, unsold(d.drop)); err != nil {
 			return err
 		}
 		w.done.Opened++

@@ -35,12 +35,14 @@ type ReconcilerConfig struct {
 // Reconciler keeps Redis in step with Postgres when Redis changes under the
 // sale: a partition that is fenced (a restart, a fail-over, data lost) is
 // compared with Postgres, set right and admitted in a new epoch, and what was
-// acknowledged and lost is reported. Any number may run; each instance runs
+// acknowledged and lost is reported. It also finishes changes of drops that were
+// cut short. Any number may run; each instance runs
 // one, since each looks for what itself has acknowledged.
 type Reconciler struct {
-	cfg     ReconcilerConfig
-	metrics *reconcilerMetrics
-	outage  *outage
+	cfg      ReconcilerConfig
+	steering *Steering
+	metrics  *reconcilerMetrics
+	outage   *outage
 }
 
 // NewReconciler makes a Reconciler that is not running yet.
@@ -59,7 +61,11 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reconciler{cfg: cfg, metrics: metrics, outage: &outage{
+	steering, err := NewSteering(SteeringConfig{Engine: cfg.Engine, Store: cfg.Store, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	return &Reconciler{cfg: cfg, steering: steering, metrics: metrics, outage: &outage{
 		of: "redis or postgres", log: cfg.Log, who: "reconciler",
 		means: "partitions of Redis that have changed are fenced until they are compared with Postgres",
 	}}, nil
@@ -171,6 +177,12 @@ func (r *Reconciler) pass(ctx context.Context) error {
 			r.cfg.Engine.PutChanged(p)
 			errs = append(errs, err)
 		}
+	}
+	if err := r.steering.FinishCutShort(ctx); err != nil {
+		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, engine.ErrUnavailable) && !errors.Is(err, engine.ErrFenced) {
+			r.cfg.Log.Error("a change of a drop could not be finished; it is tried again", "err", err)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

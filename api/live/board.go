@@ -26,6 +26,8 @@ type board struct {
 	stale map[int64]bool
 	// sold are drops whose newest buyers have to be read, with the tries left.
 	sold map[int64]int
+	// changed are drops whose row has to be read: their terms were changed.
+	changed map[int64]bool
 	// turnedBack says that Redis has gone back to an older state: clients have to
 	// begin anew, or they would take all that follows for old.
 	turnedBack bool
@@ -37,7 +39,8 @@ type entry struct {
 	// counted is the version at which each of stock.Sizes was counted: an event
 	// names only the sizes that changed, so each is as new as its own count.
 	counted []int64
-	known   bool // the stock has been read, so that all sizes are there
+	stateAt int64 // likewise, of stock.State
+	known   bool  // the stock has been read, so that all sizes are there
 	row     *persist.Drop
 	since   time.Time // when the board first had it
 	gap     time.Time // when events were found missing; zero once the stock was read
@@ -87,7 +90,7 @@ func (e *entry) appendMissed(frames []byte, seen uint64) []byte {
 func newBoard() *board {
 	return &board{
 		drops: map[int64]*entry{}, told: list.New(), dirty: map[int64]*entry{},
-		stale: map[int64]bool{}, sold: map[int64]int{},
+		stale: map[int64]bool{}, sold: map[int64]int{}, changed: map[int64]bool{},
 	}
 }
 
@@ -110,6 +113,9 @@ const salesTries = 20
 // they are known from a later one.
 func (b *board) hear(ev engine.Event, now time.Time) {
 	e := b.at(ev.Drop)
+	if ev.Reason == engine.ReasonChanged {
+		b.changed[ev.Drop], b.stale[ev.Drop] = true, true // of its terms an event names the state alone
+	}
 	if ev.Version > e.heard { // also where a reading has overtaken it
 		e.heard = ev.Version
 		e.happened(ev, now)
@@ -129,6 +135,9 @@ func (b *board) hear(ev engine.Event, now time.Time) {
 	e.stock.Version = ev.Version
 	for _, c := range ev.Sizes {
 		e.count(c, ev.Version)
+	}
+	if ev.State != "" {
+		e.stock.State, e.stateAt = ev.State, ev.Version
 	}
 	sum(&e.stock)
 	if !e.stockChanged {
@@ -197,7 +206,7 @@ func (b *board) read(drop int64, s *engine.Stock, since int64) {
 	fresh := *s
 	counted := slices.Repeat([]int64{fresh.Version}, len(fresh.Sizes))
 	if fresh.Version < since {
-		b.turnedBack, e.heard = true, fresh.Version
+		b.turnedBack, e.heard, e.stateAt = true, fresh.Version, fresh.Version
 	} else {
 		for i, c := range fresh.Sizes {
 			j := slices.IndexFunc(e.stock.Sizes, func(have engine.SizeCount) bool { return have.Size == c.Size })
@@ -205,10 +214,13 @@ func (b *board) read(drop int64, s *engine.Stock, since int64) {
 				fresh.Sizes[i], counted[i] = e.stock.Sizes[j], e.counted[j]
 			}
 		}
+		if e.stateAt > s.Version { // so was its state
+			fresh.State = e.stock.State
+		}
 		fresh.Version = max(fresh.Version, e.stock.Version)
 		sum(&fresh)
 	}
-	fresh.LastSeq = 0 // not kept up by events, so it would be no news
+	fresh.LastSeq, fresh.Change = 0, 0 // not kept up by events, so they would be no news
 	if e.known && reflect.DeepEqual(e.stock, fresh) {
 		return
 	}
@@ -256,6 +268,7 @@ func (b *board) tried(drops []int64) {
 func sameRow(a, b persist.Drop) bool {
 	a.Sizes, b.Sizes, a.TotalStock, b.TotalStock = nil, nil, 0, 0
 	a.Opened, b.Opened = time.Time{}, time.Time{}
+	a.State, b.State, a.Change, b.Change = "", "", 0, 0
 	return reflect.DeepEqual(a, b)
 }
 
@@ -276,6 +289,7 @@ func (b *board) forget(drop int64) {
 	delete(b.dirty, drop)
 	delete(b.stale, drop)
 	delete(b.sold, drop)
+	delete(b.changed, drop)
 }
 
 // keepBack is how long a drop is kept back of which too little is known: a new

@@ -207,7 +207,7 @@ func (h *Hub) hear(ev engine.Event) {
 	h.mu.Lock()
 	h.board.hear(ev, time.Now())
 	stale := len(h.board.stale) > 0
-	sold := len(h.board.sold) > 0 || h.board.drops[ev.Drop].row == nil
+	sold := len(h.board.sold) > 0 || len(h.board.changed) > 0 || h.board.drops[ev.Drop].row == nil
 	h.mu.Unlock()
 	ring(h.news)
 	if stale {

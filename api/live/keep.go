@@ -176,6 +176,11 @@ func (h *Hub) listNews(ctx context.Context) error {
 	for drop := range h.board.sold {
 		ids = append(ids, drop)
 	}
+	changed := h.board.changed
+	h.board.changed = map[int64]bool{}
+	for drop := range changed {
+		ids = append(ids, drop)
+	}
 	for drop, e := range h.board.drops {
 		if e.row == nil {
 			ids = append(ids, drop)
@@ -185,6 +190,9 @@ func (h *Hub) listNews(ctx context.Context) error {
 	for page := range slices.Chunk(ids, listPage) {
 		rows, err := h.cfg.Store.DropsByID(ctx, page, h.cfg.Buyers)
 		if err != nil {
+			h.mu.Lock()
+			maps.Copy(h.board.changed, changed)
+			h.mu.Unlock()
 			return err
 		}
 		h.list(rows)

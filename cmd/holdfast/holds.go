@@ -135,7 +135,13 @@ func (c *releaseCommand) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	var errs []error
 	for _, id := range c.IDs {
+		end := s.begin(ctx, "release", engine.DropOf(id), map[string]int64{"id": id})
 		r, err := s.engine.Cancel(ctx, id)
+		if err == nil {
+			end(map[string]any{"id": id, "status": r.Status, "UserId": r.User})
+		} else {
+			end(refused(err))
+		}
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("reservation %d: %w", id, err))

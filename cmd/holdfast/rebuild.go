@@ -49,15 +49,29 @@ func (c *rebuildCommand) Run(ctx context.Context, log *slog.Logger) error {
 		if _, err := s.store.Drop(ctx, c.Drop, 0); err != nil {
 			return err
 		}
-		err = show(patiently(ctx, func() (persist.Rebuilt, error) { return s.recon.RebuildDrop(ctx, c.Drop) }))
+		end := s.begin(ctx, "rebuild", c.Drop, nil)
+		done, err := patiently(ctx, func() (persist.Rebuilt, error) { return s.recon.RebuildDrop(ctx, c.Drop) })
+		end(outcome(done, err))
+		err = show(done, err)
 		return errors.Join(err, w.Flush())
 	}
 	for p := range s.engine.Partitions() {
-		if err := show(patiently(ctx, func() (persist.Rebuilt, error) { return s.recon.Rebuild(ctx, p) })); err != nil {
+		end := s.begin(ctx, "rebuild", 0, map[string]int{"partition": p})
+		done, err := patiently(ctx, func() (persist.Rebuilt, error) { return s.recon.Rebuild(ctx, p) })
+		end(outcome(done, err))
+		if err := show(done, err); err != nil {
 			return errors.Join(err, w.Flush())
 		}
 	}
 	return w.Flush()
+}
+
+// outcome is what the admin log has of a rebuild.
+func outcome(r persist.Rebuilt, err error) any {
+	if err != nil {
+		return refused(err)
+	}
+	return r
 }
 
 // rebuildPatience is how long an operator's rebuild waits for another one.

@@ -1,0 +1,141 @@
+package persist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/holdfast/holdfast/engine"
+)
+
+// SteeringConfig configures a Steering.
+type SteeringConfig struct {
+	// Engine decides the changes. Required.
+	Engine *engine.Engine
+	// Store keeps them. Required.
+	Store *Store
+	// Log gets changes that cannot be finished. Defaults to slog.Default().
+	Log *slog.Logger
+}
+
+// Steering changes drops, in Redis and in Postgres:
+//
+//  1. the change is written to Postgres with a number, and units that are added are
+//     let pass by the guard against overselling;
+//  2. Redis decides it, once by its number;
+//  3. Postgres takes over what Redis decided, with the entry in the log.
+//
+// Whoever finds a change that was begun goes on with it from 2: a later change
+// of the drop, a repeat, or a Reconciler. So it does not matter who dies when.
+type Steering struct{ cfg SteeringConfig }
+
+// NewSteering makes a Steering.
+func NewSteering(cfg SteeringConfig) (*Steering, error) {
+	if cfg.Engine == nil || cfg.Store == nil {
+		return nil, errors.New("persist: SteeringConfig.Engine and Store are required")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	return &Steering{cfg}, nil
+}
+
+// steeringTries is how many changes of others one change goes on with before its
+// turn comes.
+const steeringTries = 50
+
+// Change changes a drop. With a key, a repeat gets the outcome of the first call,
+// with replayed set.
+//
+// Refusals: engine.ErrDropNotFound, ErrEnded, ErrAlreadyStarted, ErrNotEnough,
+// ErrSizeRequired, ErrUnknownSize, ErrBadTimes, ErrNotCounted, ErrIdempotencyConflict, ErrOverloaded,
+// and ErrTooMuch. ErrUnavailable, engine.ErrUnavailable and ErrFenced: the outcome is unknown; a repeat with
+// the key gets it, and what was begun is made within seconds all the same.
+func (s *Steering) Change(ctx context.Context, drop int64, c Change, by By, key string) (replayed bool, err error) {
+	for range steeringTries {
+		u, replayed, err := s.cfg.Store.beginChange(ctx, drop, c, by, key)
+		switch {
+		case errors.Is(err, errOtherUnderWay):
+			if _, err := s.finish(ctx, u); err != nil {
+				return false, err
+			}
+			continue
+		case errors.Is(err, ErrNotFound):
+			return false, engine.ErrDropNotFound
+		case err != nil:
+			return false, err
+		}
+		outcome := u.outcome
+		if outcome == "" {
+			if outcome, err = s.finish(ctx, u); err != nil {
+				return false, err
+			}
+		}
+		return replayed, refusal(outcome)
+	}
+	return false, fmt.Errorf("%w: others change drop %d without a pause", engine.ErrOverloaded, drop)
+}
+
+// finish has a change decided and noted, and gives its outcome.
+func (s *Steering) finish(ctx context.Context, u underWay) (outcome string, err error) {
+	const tries = 3 // a rebuild may come between the two stores
+	for range tries {
+		var d engine.Decision
+		d, err = s.cfg.Engine.Change(ctx, u.drop, u.engineChange())
+		if errors.Is(err, engine.ErrOvertaken) {
+			break // somebody else has finished it
+		}
+		if err != nil {
+			return "", err
+		}
+		err = s.cfg.Store.confirmChange(ctx, s.cfg.Engine.Partition(u.drop), u, d)
+		if errors.Is(err, ErrStaleEpoch) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		// Who watches saw Redis change, and may have read Postgres before it followed.
+		if err := s.cfg.Engine.Tell(ctx, u.drop, d.Version, d.At); err != nil {
+			s.cfg.Log.Warn("a change of a drop could not be told of; it is seen at the next reading", "drop", u.drop, "err", err)
+		}
+		break
+	}
+	if errors.Is(err, ErrStaleEpoch) {
+		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	done, err := s.cfg.Store.change(ctx, u.drop, u.number)
+	if err == nil && done.outcome == "" {
+		err = fmt.Errorf("%w: change %d of drop %d has no outcome", ErrUnavailable, u.number, u.drop)
+	}
+	return done.outcome, err
+}
+
+// cutShortAfter is the age from which on a change that is not finished counts as
+// cut short. To finish one too early does no harm.
+const cutShortAfter = time.Second
+
+// FinishCutShort finishes the changes that were begun and not finished, on
+// partitions that are served.
+func (s *Steering) FinishCutShort(ctx context.Context) error {
+	list, err := s.cfg.Store.cutShort(ctx, cutShortAfter)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, begun := range list {
+		if s.cfg.Engine.Epoch(s.cfg.Engine.Partition(begun.drop)) == 0 {
+			continue // after its rebuild
+		}
+		u, err := s.cfg.Store.change(ctx, begun.drop, begun.number)
+		if err == nil && u.outcome == "" {
+			_, err = s.finish(ctx, u)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("finish change %d of drop %d: %w", begun.number, begun.drop, err))
+		}
+	}
+	return errors.Join(errs...)
+}
