@@ -81,6 +81,9 @@ type API struct {
 	// ends with the client's connection.
 	deadlines deadlines
 
+	requestIDs *requestIDs
+	settings   settingsMemory // of Redis, for readyz
+
 	door    atomic.Pointer[door] // nil until Serve
 	leaving atomic.Bool
 }
@@ -117,7 +120,7 @@ func New(cfg Config) (*API, error) {
 	a := &API{
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
 		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
-		deadlines: deadlines{timeout: cfg.Timeout},
+		deadlines: deadlines{timeout: cfg.Timeout}, requestIDs: newRequestIDs(),
 	}
 	if slices.Contains(cfg.Roles, "api") {
 		var err error
@@ -192,6 +195,7 @@ func onlyPost(c *fiber.Ctx) error {
 }
 
 func (a *API) routes() error {
+	a.app.Use(a.named)
 	a.app.Use(a.lastAnswer)
 	a.app.Use(a.metrics.measure(a.fail))
 	a.app.Use(recoverer.New(recoverer.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))
@@ -199,8 +203,8 @@ func (a *API) routes() error {
 	if len(a.cfg.CORSOrigins) > 0 {
 		a.app.Use(cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.cfg.CORSOrigins, ","),
-			AllowHeaders:  "Content-Type,Idempotency-Key",
-			ExposeHeaders: "Idempotency-Replayed,Retry-After",
+			AllowHeaders:  "Content-Type,Idempotency-Key,X-Request-Id",
+			ExposeHeaders: "Idempotency-Replayed,Retry-After,X-Request-Id",
 		}))
 	}
 	if a.hub != nil {
