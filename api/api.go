@@ -134,6 +134,9 @@ func New(cfg Config) (*API, error) {
 			return nil, err
 		}
 	}
+	if err := cfg.Metrics.Register(newReadinessCollector(a)); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
 	a.app = fiber.New(fiber.Config{
 		AppName:               "Holdfast",
 		BodyLimit:             maxBody,

@@ -13,6 +13,7 @@ import (
 
 type devCommand struct {
 	listenFlags
+	seeFlags
 	Host string `env:"HOLDFAST_HOST" default:"127.0.0.1" help:"Address of the API."`
 	Data string `env:"HOLDFAST_DATA" default:".holdfast" type:"path" help:"Folder for the data of Redis and Postgres."`
 }
@@ -24,7 +25,7 @@ func (*devCommand) Help() string {
 
 // Run serves until Ctrl-C.
 func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
-	if err := c.validate(); err != nil {
+	if err := errors.Join(c.listenFlags.validate(), c.seeFlags.validate()); err != nil {
 		return err
 	}
 	// First what fails quickly: the port.
@@ -54,7 +55,7 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err := s.seedIfEmpty(ctx); err != nil {
 		return err
 	}
-	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: allRoles, drain: true, listener: listener}
+	in := &instance{stores: s, listen: c.listenFlags, see: c.seeFlags, host: c.Host, roles: allRoles, drain: true, listener: listener}
 	if err := in.start(ctx); err != nil {
 		return err
 	}

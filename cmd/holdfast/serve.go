@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/holdfast/holdfast/api"
@@ -53,6 +52,7 @@ func (f listenFlags) validate() error {
 type serveCommand struct {
 	storeFlags
 	listenFlags
+	seeFlags
 	Host     string        `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
 	Roles    []string      `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
 	Takeover time.Duration `env:"HOLDFAST_TAKEOVER" default:"30s" help:"After how long another writer takes over what a writer has begun and not finished."`
@@ -70,7 +70,7 @@ var allRoles = []string{"api", "expirer", "writer"}
 
 // Run serves until a signal.
 func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
-	errs := []error{c.storeFlags.validate(), c.listenFlags.validate()}
+	errs := []error{c.storeFlags.validate(), c.listenFlags.validate(), c.seeFlags.validate()}
 	if c.Takeover < time.Second {
 		errs = append(errs, fmt.Errorf("HOLDFAST_TAKEOVER (--takeover): %v is less than 1s", c.Takeover))
 	}
@@ -95,7 +95,7 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer s.close()
-	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover}
+	in := &instance{stores: s, listen: c.listenFlags, see: c.seeFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
@@ -107,6 +107,7 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 type instance struct {
 	stores   *stores
 	listen   listenFlags
+	see      seeFlags
 	host     string
 	roles    []string
 	drain    bool          // at the end, wait a while until purchases are in Postgres
@@ -141,7 +142,6 @@ func (in *instance) start(ctx context.Context) (err error) {
 	if err := in.check(ctx); err != nil {
 		return err
 	}
-	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if slices.Contains(in.roles, "writer") {
 		if err := in.startWriter(); err != nil {
 			return err
@@ -154,6 +154,9 @@ func (in *instance) start(ctx context.Context) (err error) {
 	if slices.Contains(in.roles, "expirer") {
 		expirer := s.engine.NewExpirer(engine.ExpirerConfig{})
 		in.background.Go(func() { expirer.Run(background) })
+	}
+	if err := in.startSeeing(background); err != nil {
+		return err
 	}
 	return in.startAPI(ctx)
 }
