@@ -25,7 +25,7 @@ VULN = .ci/tool govulncheck golang.org/x/vuln v1.9.0 golang.org/x/vuln/cmd/govul
 K6   = .ci/tool k6 go.k6.io/k6 v1.8.1 go.k6.io/k6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fault mutate sim fuzz lint bench bench-live k6 pictures clean go servers compiler browser node
+.PHONY: help run build test test-unit fault mutate sim fuzz lint bench bench-live k6 pictures clean go servers compiler browser node prometheus
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -36,7 +36,7 @@ run: servers build ## Install what is missing and serve on PORT (3000), with Red
 build: go ## Build bin/holdfast
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
 
-test: go servers compiler browser node ## Install what is missing and run every test, on real servers, with the race detector
+test: go servers compiler browser node prometheus ## Install what is missing and run every test, on real servers, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestBrowser' $(TESTFLAGS) $$(go list ./... | grep -v '/test/fault$$')
 	@# By themselves: what a fault does to a sale shows less when others take the machine.
 	CGO_ENABLED=1 go test -race -timeout 15m $(TESTFLAGS) ./test/fault
@@ -100,3 +100,6 @@ browser:
 
 node:
 	@.ci/install node
+
+prometheus:
+	@.ci/install prometheus

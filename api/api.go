@@ -96,7 +96,9 @@ type API struct {
 	// ends with the client's connection.
 	deadlines deadlines
 
-	adminSum [sha256.Size]byte // of the admin token
+	adminSum   [sha256.Size]byte // of the admin token
+	requestIDs *requestIDs
+	settings   settingsMemory // of Redis, for readyz
 
 	door    atomic.Pointer[door] // nil until Serve
 	back    atomic.Pointer[door] // nil until ServeBack
@@ -139,7 +141,8 @@ func New(cfg Config) (*API, error) {
 	a := &API{
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
 		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
-		deadlines: deadlines{timeout: cfg.Timeout}, adminSum: sha256.Sum256([]byte(cfg.Admin)),
+		deadlines: deadlines{timeout: cfg.Timeout}, requestIDs: newRequestIDs(),
+		adminSum: sha256.Sum256([]byte(cfg.Admin)),
 	}
 	if err := a.newSteering(); err != nil {
 		return nil, err
@@ -155,6 +158,9 @@ func New(cfg Config) (*API, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	if err := cfg.Metrics.Register(newReadinessCollector(a)); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
 	}
 	a.app = fiber.New(fiber.Config{
 		AppName:               "Holdfast",
@@ -221,6 +227,7 @@ func onlyPost(c *fiber.Ctx) error {
 }
 
 func (a *API) routes() error {
+	a.app.Use(a.named)
 	a.app.Use(a.lastAnswer)
 	a.app.Use(a.metrics.measure(a.fail))
 	a.app.Use(recoverer.New(recoverer.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))
@@ -228,8 +235,8 @@ func (a *API) routes() error {
 	if len(a.cfg.CORSOrigins) > 0 {
 		a.app.Use(cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.cfg.CORSOrigins, ","),
-			AllowHeaders:  "Authorization,Content-Type,Idempotency-Key",
-			ExposeHeaders: "Idempotency-Replayed,Retry-After",
+			AllowHeaders:  "Authorization,Content-Type,Idempotency-Key,X-Request-Id",
+			ExposeHeaders: "Idempotency-Replayed,Retry-After,X-Request-Id",
 		}))
 	}
 	if a.hub != nil {

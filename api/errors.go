@@ -1,7 +1,6 @@
 package api
 
 import (
-	"crypto/rand"
 	"errors"
 	"runtime/debug"
 	"strconv"
@@ -97,6 +96,9 @@ const retryAfterSeconds = 1
 
 // fail is fiber's error handler: it answers err by the table.
 func (a *API) fail(c *fiber.Ctx, err error) error {
+	if len(c.Response().Header.Peek(fiber.HeaderXRequestID)) == 0 {
+		a.requestIDs.name(c) // fiber refused it before any handler saw it
+	}
 	if f := failureOf(err); f != nil {
 		if f.status == fiber.StatusServiceUnavailable {
 			c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
@@ -152,13 +154,13 @@ func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
 			return f.Code, errorBody{Error: message, Code: "invalid_request", Field: "request"}
 		}
 	}
-	id := rand.Text()
-	a.log.Error("internal error", "request_id", id, "method", c.Method(), "path", c.Path(), "err", err)
+	id := a.requestIDs.of(c)
+	a.log.Error("internal error", "request_id", id, "method", c.Route().Method, "route", c.Route().Path, "err", err)
 	return 500, errorBody{Error: "Internal error", Code: "internal_error", RequestID: id}
 }
 
 // logPanic keeps what led to a panic, which is then answered as an internal
 // error.
 func (a *API) logPanic(c *fiber.Ctx, cause any) {
-	a.log.Error("panic", "method", c.Method(), "path", c.Path(), "cause", cause, "stack", string(debug.Stack()))
+	a.log.Error("panic", "request_id", a.requestIDs.of(c), "method", c.Route().Method, "route", c.Route().Path, "cause", cause, "stack", string(debug.Stack()))
 }

@@ -62,13 +62,19 @@ func (m *metrics) measure(fail fiber.ErrorHandler) fiber.Handler {
 				return err
 			}
 		}
-		status, method, route := c.Response().StatusCode(), c.Route().Method, c.Route().Path
-		if status == fiber.StatusNotFound && route == "/" || status == fiber.StatusMethodNotAllowed {
-			route = "none" // whatever path it was: labels must stay few
-		}
-		m.observer(series{method, route, status}).Observe(time.Since(start).Seconds())
+		m.observer(series{c.Route().Method, m.route(c), c.Response().StatusCode()}).Observe(time.Since(start).Seconds())
 		return nil
 	}
+}
+
+// route is the pattern of the route that answered. Whatever path of its own a
+// client tried is "none": labels must stay few.
+func (m *metrics) route(c *fiber.Ctx) string {
+	status, route := c.Response().StatusCode(), c.Route().Path
+	if status == fiber.StatusNotFound && route == "/" || status == fiber.StatusMethodNotAllowed {
+		return "none"
+	}
+	return route
 }
 
 func (m *metrics) serve() fiber.Handler {

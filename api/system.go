@@ -1,12 +1,9 @@
 package api
 
 import (
-	"context"
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"go.yaml.in/yaml/v3"
@@ -44,57 +41,4 @@ func (a *API) describe() error {
 // healthz says that the process runs: it asks nobody.
 func (a *API) healthz(c *fiber.Ctx) error {
 	return c.JSON(fiber.Map{"status": "ok"})
-}
-
-type readiness struct {
-	Status   string   `json:"status"`
-	Redis    string   `json:"redis"`
-	Postgres string   `json:"postgres"`
-	Fenced   int      `json:"fenced_partitions"`
-	Identity string   `json:"identity"`
-	Roles    []string `json:"roles"`
-	Version  string   `json:"version"`
-}
-
-// readyTimeout bounds the questions of readyz.
-const readyTimeout = 2 * time.Second
-
-// readyz says whether this instance can serve. Without Postgres it can: it
-// sells on, and the ledger waits.
-func (a *API) readyz(c *fiber.Ctx) error {
-	if a.unready.Load() { // at once, whatever state the stores are in
-		return c.Status(fiber.StatusServiceUnavailable).JSON(readiness{
-			Status: "stopping", Redis: "not asked", Postgres: "not asked",
-			Fenced: len(a.engine.Fenced()), Roles: a.cfg.Roles, Version: a.cfg.Version,
-		})
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
-	defer cancel()
-	var redisErr, postgresErr error
-	var wg sync.WaitGroup
-	wg.Go(func() { redisErr = a.engine.Ping(ctx) })
-	wg.Go(func() { postgresErr = a.catalogue.store.Ping(ctx) })
-	wg.Wait()
-	r := readiness{Status: "ready", Redis: "ok", Postgres: "ok", Roles: a.cfg.Roles, Version: a.cfg.Version}
-	r.Identity = "open"
-	if a.cfg.Identity != nil {
-		r.Identity = "jwt"
-	}
-	status := fiber.StatusOK
-	if postgresErr != nil {
-		r.Status, r.Postgres = "degraded", "no answer"
-	}
-	// A partition is fenced for moments after a change of Redis; the others sell.
-	if r.Fenced = len(a.engine.Fenced()); r.Fenced > 0 {
-		r.Status = "degraded"
-	}
-	if r.Fenced == a.engine.Partitions() {
-		r.Status = "unavailable"
-		status = fiber.StatusServiceUnavailable
-	}
-	if redisErr != nil {
-		r.Status, r.Redis = "unavailable", "no answer"
-		status = fiber.StatusServiceUnavailable
-	}
-	return c.Status(status).JSON(r)
 }

@@ -160,7 +160,7 @@ func TestPanicIsAnInternalError(t *testing.T) {
 	if other.body["request_id"] == id {
 		t.Error("two errors have one id")
 	}
-	for _, want := range []string{id, "nil pointer", "users.go", "path=/api/users"} {
+	for _, want := range []string{id, "nil pointer", "users.go", "route=/api/users"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("no %q in the log:\n%s", want, log.String())
 		}

@@ -19,6 +19,8 @@ import (
 //	hf:{p}:events             channel stock and purchase events
 //	hf:{p}:meta               hash    epoch, server; claim, claimed
 //	hf:partitions             string  how many the deployment was started with: the tags depend on it
+//	hf:audit                  string  what the last audit of the deployment found
+//	hf:audit:turn             string  is there until the next audit is due
 type keys struct {
 	prefix     string // "hf"
 	partitions int
@@ -52,6 +54,8 @@ func (k keys) deadlines(p int) string { return k.base(p) + "deadlines" }
 func (k keys) events(p int) string    { return k.base(p) + "events" }
 func (k keys) meta(p int) string      { return k.base(p) + "meta" }
 func (k keys) count() string          { return k.prefix + ":partitions" }
+func (k keys) audit() string          { return k.prefix + ":audit" }
+func (k keys) auditTurn() string      { return k.prefix + ":audit:turn" }
 
 func (k keys) drop(drop int64) string {
 	return k.base(k.partition(drop)) + "drop:" + strconv.FormatInt(drop, 10)

@@ -73,6 +73,7 @@ func (m *memoryWatch) look(ctx context.Context, e *Engine) {
 	if err != nil {
 		return
 	}
+	e.metrics.memory.Set(float64(used.Load()) / 100)
 	full := used.Load() >= int64(e.cfg.MaxMemoryPercent)
 	if m.pressed.Swap(full) == full {
 		return

@@ -14,6 +14,7 @@ type metrics struct {
 	releases prometheus.Counter
 	late     prometheus.Histogram
 	orphans  prometheus.Counter
+	memory   prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -53,6 +54,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		orphans: f.NewCounter(prometheus.CounterOpts{
 			Name: "holdfast_engine_orphans_total",
 			Help: "Lapsed holds that fit no held unit; each is in a dead-letter stream.",
+		}),
+		memory: f.NewGauge(prometheus.GaugeOpts{
+			Name: "holdfast_redis_memory_used_ratio",
+			Help: "Part of its maxmemory that the fullest Redis uses; 0 where none has one.",
 		}),
 	}
 }

@@ -33,7 +33,9 @@ func (w *Writer) persistently(server *outage, do func(context.Context) error) er
 		switch {
 		case err == nil, refusesData(err), errors.Is(err, ErrStaleEpoch), errors.Is(err, engine.ErrFenced), w.isStopping():
 			return err
-		case !away && !contended(err) && !errors.Is(err, errFenced):
+		}
+		w.metrics.errors.WithLabelValues(server.of).Inc()
+		if !away && !contended(err) && !errors.Is(err, errFenced) {
 			away = true
 			server.began(err)
 		}

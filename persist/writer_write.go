@@ -63,7 +63,7 @@ func (w *Writer) commit(records []record) error {
 		began := time.Now()
 		done, err = w.cfg.Store.writeEnds(ctx, records[0].partition, records[0].epoch, ends, w.outbox)
 		if err == nil {
-			w.metrics.batch(time.Since(began), done)
+			w.metrics.batch(time.Since(began), len(ends), done)
 		}
 		return err
 	})

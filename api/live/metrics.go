@@ -20,7 +20,7 @@ func newMetrics(reg prometheus.Registerer, d *door) *metrics {
 			Name: "holdfast_live_clients", Help: "Connected clients.", ConstLabels: prometheus.Labels{"transport": name},
 		}, func() float64 { return float64(d.count(over)) })
 	}
-	return &metrics{
+	m := &metrics{
 		lag: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "holdfast_live_lag_seconds",
 			Help:    "Time from a change in Redis to the start of the round that tells it; of the oldest change of each drop and round.",
@@ -41,4 +41,8 @@ func newMetrics(reg prometheus.Registerer, d *door) *metrics {
 			Name: "holdfast_live_closed_total", Help: "Connections that the server closed, by reason.",
 		}, []string{"reason"}),
 	}
+	for _, reason := range []string{"slow", "flood", "too_big", "silent", "shutdown", "malformed", "unjoined", "absent"} {
+		m.closed.WithLabelValues(reason) // shown from the start, as zero
+	}
+	return m
 }

@@ -15,6 +15,7 @@ type devCommand struct {
 	listenFlags
 	identityFlags
 	webhookFlags
+	seeFlags
 	Host string `env:"HOLDFAST_HOST" default:"127.0.0.1" help:"Address of the API."`
 	Data string `env:"HOLDFAST_DATA" default:".holdfast" type:"path" help:"Folder for the data of Redis and Postgres."`
 }
@@ -26,7 +27,7 @@ func (*devCommand) Help() string {
 
 // Run serves until Ctrl-C.
 func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
-	if err := errors.Join(c.listenFlags.validate(), c.webhookFlags.validate()); err != nil {
+	if err := errors.Join(c.listenFlags.validate(), c.webhookFlags.validate(), c.seeFlags.validate()); err != nil {
 		return err
 	}
 	// First what fails quickly: the port.
@@ -61,7 +62,8 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	in := &instance{
-		stores: s, listen: c.listenFlags, identity: c.identityFlags, openShop: true, webhooks: c.webhookFlags,
+		stores: s, listen: c.listenFlags, identity: c.identityFlags, openShop: true,
+		webhooks: c.webhookFlags, see: c.seeFlags,
 		host: c.Host, roles: allRoles, flushing: tellFlush(), listener: listener,
 	}
 	if err := in.start(ctx); err != nil {

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/holdfast/holdfast/api"
@@ -56,6 +55,7 @@ type serveCommand struct {
 	identityFlags
 	stopFlags
 	webhookFlags
+	seeFlags
 	Host     string        `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
 	Roles    []string      `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
 	Takeover time.Duration `env:"HOLDFAST_TAKEOVER" default:"30s" help:"After how long another writer takes over what a writer has begun and not finished."`
@@ -73,7 +73,10 @@ var allRoles = []string{"api", "expirer", "writer"}
 
 // Run serves until a signal.
 func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
-	errs := []error{c.storeFlags.validate(), c.listenFlags.validate(), c.identityFlags.validate(), c.stopFlags.validate(), c.webhookFlags.validate()}
+	errs := []error{
+		c.storeFlags.validate(), c.listenFlags.validate(), c.identityFlags.validate(), c.stopFlags.validate(),
+		c.webhookFlags.validate(), c.seeFlags.validate(),
+	}
 	if c.Takeover < time.Second {
 		errs = append(errs, fmt.Errorf("HOLDFAST_TAKEOVER (--takeover): %v is less than 1s", c.Takeover))
 	}
@@ -100,8 +103,8 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 	defer s.close()
 	in := &instance{
 		stores: s, listen: c.listenFlags, identity: c.identityFlags,
+		webhooks: c.webhookFlags, see: c.seeFlags,
 		host: c.Host, roles: c.Roles, takeover: c.Takeover, stopping: c.stopFlags,
-		webhooks: c.webhookFlags,
 	}
 	if err := in.start(ctx); err != nil {
 		return err
@@ -116,6 +119,7 @@ type instance struct {
 	listen   listenFlags
 	identity identityFlags
 	openShop bool // everybody may create drops
+	see      seeFlags
 	host     string
 	roles    []string
 	takeover time.Duration // zero: the writer's own default
@@ -145,7 +149,6 @@ func (in *instance) start(ctx context.Context) (err error) {
 	if err := in.check(ctx); err != nil {
 		return err
 	}
-	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if slices.Contains(in.roles, "writer") {
 		if err := in.startWriter(); err != nil {
 			return err
@@ -167,6 +170,9 @@ func (in *instance) start(ctx context.Context) (err error) {
 	if slices.Contains(in.roles, "expirer") {
 		expirer := s.engine.NewExpirer(engine.ExpirerConfig{})
 		in.background.Go(func() { expirer.Run(background) })
+	}
+	if err := in.startSeeing(background); err != nil {
+		return err
 	}
 	return in.startAPI(ctx, background)
 }

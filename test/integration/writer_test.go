@@ -41,8 +41,11 @@ func TestPostgresIsAwayForTenSeconds(t *testing.T) {
 	own.StopPostgres()
 	stopped, before := time.Now(), tr.sold()
 	harness.Eventually(t, 20*time.Second, func() error {
-		var ready struct{ Status, Redis, Postgres string }
-		if a := s.call("GET", "/readyz", nil, &ready); a.status != http.StatusOK || ready.Status != "degraded" || ready.Redis != "ok" {
+		var ready struct {
+			Status          string
+			Redis, Postgres struct{ State string }
+		}
+		if a := s.call("GET", "/readyz", nil, &ready); a.status != http.StatusOK || ready.Status != "degraded" || ready.Redis.State != "ok" {
 			t.Fatalf("readyz: %v", a)
 		}
 		if d := s.drop(id); d.ID != id { // browsing goes on too
