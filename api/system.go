@@ -53,6 +53,7 @@ type readiness struct {
 	Fenced   int      `json:"fenced_partitions"`
 	Roles    []string `json:"roles"`
 	Version  string   `json:"version"`
+	FairUse  string   `json:"fair_use"`
 }
 
 // readyTimeout bounds the questions of readyz.
@@ -68,7 +69,7 @@ func (a *API) readyz(c *fiber.Ctx) error {
 	wg.Go(func() { redisErr = a.engine.Ping(ctx) })
 	wg.Go(func() { postgresErr = a.catalogue.store.Ping(ctx) })
 	wg.Wait()
-	r := readiness{Status: "ready", Redis: "ok", Postgres: "ok", Roles: a.cfg.Roles, Version: a.cfg.Version}
+	r := readiness{Status: "ready", Redis: "ok", Postgres: "ok", Roles: a.cfg.Roles, Version: a.cfg.Version, FairUse: a.fairUse()}
 	status := fiber.StatusOK
 	if postgresErr != nil {
 		r.Status, r.Postgres = "degraded", "no answer"

@@ -14,6 +14,7 @@ import (
 // (outcome unknown; a repeat is safe), ErrOverloaded, ErrFenced, ErrCorrupt.
 func (e *Engine) Purchase(ctx context.Context, id int64) (Reservation, error) {
 	res, err := e.settle(ctx, e.purchases, id)
+	e.heldNoMore(ctx, res, err)
 	e.metrics.outcome("purchase", err)
 	return res, err
 }
@@ -23,6 +24,7 @@ func (e *Engine) Purchase(ctx context.Context, id int64) (Reservation, error) {
 // that was purchased.
 func (e *Engine) Cancel(ctx context.Context, id int64) (Reservation, error) {
 	res, err := e.settle(ctx, e.cancels, id)
+	e.heldNoMore(ctx, res, err)
 	e.metrics.outcome("cancel", err)
 	return res, err
 }

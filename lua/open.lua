@@ -13,14 +13,15 @@
 -- ARGV[7] 1 if the drop is sold by size, 0 if it has one pool
 -- ARGV[8] sequence number of the first hold
 -- ARGV[9] events channel; empty: nobody is told
--- ARGV[10…] for each size: name, total, sold so far
+-- ARGV[10] 1 if a unit is held only for who has passed a challenge
+-- ARGV[11…] for each size: name, total, sold so far
 --
 -- Returns 1 opened, 2 was open with the same terms, -1 was open with others.
 -- The error HFFENCED says that nothing was done.
 local meta, drop = KEYS[1], KEYS[2]
 local token, id, starts, ends, hold, limit, sized = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local first, events = ARGV[8], ARGV[9]
-local SIZES = 10
+local first, events, challenge = ARGV[8], ARGV[9], ARGV[10] == '1'
+local SIZES = 11
 
 -- The fence: epoch.lua says what it is.
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -52,6 +53,10 @@ for i = SIZES, #ARGV, 3 do
   fields[n + 3], fields[n + 4] = 'a:' .. size, total - sold
   fields[n + 5], fields[n + 6] = 'h:' .. size, 0
   fields[n + 7], fields[n + 8] = 's:' .. size, sold
+end
+if challenge then
+  terms[#terms + 1] = 'challenge'
+  fields[#fields + 1], fields[#fields + 2] = 'challenge', '1'
 end
 terms = redis.sha1hex(cjson.encode(terms))
 

@@ -13,6 +13,7 @@ import (
 
 type devCommand struct {
 	listenFlags
+	fairFlags
 	Host string `env:"HOLDFAST_HOST" default:"127.0.0.1" help:"Address of the API."`
 	Data string `env:"HOLDFAST_DATA" default:".holdfast" type:"path" help:"Folder for the data of Redis and Postgres."`
 }
@@ -24,7 +25,7 @@ func (*devCommand) Help() string {
 
 // Run serves until Ctrl-C.
 func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
-	if err := c.validate(); err != nil {
+	if err := errors.Join(c.listenFlags.validate(), c.fairFlags.validate()); err != nil {
 		return err
 	}
 	// First what fails quickly: the port.
@@ -46,7 +47,8 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	flags := storeFlags{RedisURL: servers.RedisURL(), DatabaseURL: servers.DatabaseURL(), Prefix: "hf", Partitions: 16, MaxLedger: 100_000, MaxMemory: 90}
-	s, err := flags.open(ctx, log)
+	fairUse := c.use(false)
+	s, err := flags.open(ctx, log, fairUse.limitPeople)
 	if err != nil {
 		return err
 	}
@@ -54,7 +56,7 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err := s.seedIfEmpty(ctx); err != nil {
 		return err
 	}
-	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: allRoles, drain: true, listener: listener}
+	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: allRoles, drain: true, listener: listener, fair: fairUse}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
@@ -75,7 +77,8 @@ Holdfast %s is open:
   the shop       %[2]s/
   the console    %[2]s/console
   the reference  %[2]s/docs
-`, version, in.address())
+Fair use is %[3]s.
+`, version, in.address(), in.fair)
 	fmt.Printf(`
 Try it:
   curl -s %[1]s/api/drops

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/holdfast/holdfast/api"
+	"github.com/holdfast/holdfast/api/fair"
 	"github.com/holdfast/holdfast/api/live"
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
@@ -53,6 +54,7 @@ func (f listenFlags) validate() error {
 type serveCommand struct {
 	storeFlags
 	listenFlags
+	fairFlags
 	Host     string        `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
 	Roles    []string      `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
 	Takeover time.Duration `env:"HOLDFAST_TAKEOVER" default:"30s" help:"After how long another writer takes over what a writer has begun and not finished."`
@@ -70,7 +72,7 @@ var allRoles = []string{"api", "expirer", "writer"}
 
 // Run serves until a signal.
 func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
-	errs := []error{c.storeFlags.validate(), c.listenFlags.validate()}
+	errs := []error{c.storeFlags.validate(), c.listenFlags.validate(), c.fairFlags.validate()}
 	if c.Takeover < time.Second {
 		errs = append(errs, fmt.Errorf("HOLDFAST_TAKEOVER (--takeover): %v is less than 1s", c.Takeover))
 	}
@@ -90,16 +92,17 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 			return err
 		}
 	}
-	s, err := c.open(ctx, log)
+	fairUse := c.use(true)
+	s, err := c.open(ctx, log, fairUse.limitPeople)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover}
+	in := &instance{stores: s, listen: c.listenFlags, host: c.Host, roles: c.Roles, takeover: c.Takeover, fair: fairUse}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
-	log.Info("serving", "address", in.address(), "roles", c.Roles, "version", version)
+	log.Info("serving", "address", in.address(), "roles", c.Roles, "version", version, "fair_use", fairUse.String())
 	return in.wait(ctx, nil)
 }
 
@@ -111,11 +114,13 @@ type instance struct {
 	roles    []string
 	drain    bool          // at the end, wait a while until purchases are in Postgres
 	takeover time.Duration // zero: the writer's own default
+	fair     fairUse
 
 	ledgerClient   redis.UniversalClient
 	writer         *persist.Writer
 	stopBackground context.CancelFunc
 	background     sync.WaitGroup
+	challenge      *fair.Challenge
 	api            *api.API
 	listener       net.Listener // made at start, unless it is there
 	failed         chan error
@@ -204,10 +209,14 @@ func (in *instance) startWriter() (err error) {
 // and metrics alone.
 func (in *instance) startAPI(ctx context.Context) (err error) {
 	s := in.stores
+	if in.challenge, err = in.fair.flags.challenge(s.log, s.metrics); err != nil {
+		return err
+	}
 	in.api, err = api.New(api.Config{
 		Engine: s.engine, Store: s.store, Users: s.users,
 		CORSOrigins: in.listen.CORSOrigins, Buyers: in.listen.Buyers, MaxConns: in.listen.MaxConns,
-		Live:  live.Config{MaxSockets: in.listen.MaxSockets, MaxSocketsPerAddress: in.listen.MaxSocketsPerAddress},
+		Live: live.Config{MaxSockets: in.listen.MaxSockets, MaxSocketsPerAddress: in.listen.MaxSocketsPerAddress},
+		Fair: in.fair.guard(s.metrics), Proxies: in.fair.proxies(), Challenge: in.challenge,
 		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics,
 	})
 	if err != nil {
@@ -268,6 +277,9 @@ func (in *instance) stop() error {
 			in.stores.log.Warn("connections were closed that had no answer yet", "err", err)
 		}
 		cancel()
+	}
+	if in.challenge != nil {
+		in.challenge.Close()
 	}
 	if in.listener != nil { // also where Shutdown came before Serve
 		if err := in.listener.Close(); !errors.Is(err, net.ErrClosed) {
