@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"github.com/holdfast/holdfast/api/fair"
 	"github.com/holdfast/holdfast/api/identity"
 	"github.com/holdfast/holdfast/api/live"
 	"github.com/holdfast/holdfast/engine"
@@ -60,6 +61,13 @@ type Config struct {
 	// Live has the limits and the pace of the live feed; what it is made of is
 	// set by the API. Defaults to live.Config's own.
 	Live live.Config
+	// Fair has the limits of one caller. Defaults to none: fair use is off.
+	Fair *fair.Guard
+	// Proxies are believed about whom they call for. Defaults to none.
+	Proxies fair.Proxies
+	// Challenge verifies the tokens that some drops demand. Defaults to none:
+	// there can be no such drops.
+	Challenge *fair.Challenge
 	// Timeout bounds reading a request, answering it and writing the answer,
 	// each. Defaults to 10 s.
 	Timeout time.Duration
@@ -154,6 +162,7 @@ func New(cfg Config) (*API, error) {
 		feed.Engine, feed.Store, feed.Buyers, feed.Log, feed.Metrics = cfg.Engine, cfg.Store, cfg.Buyers, cfg.Log, cfg.Metrics
 		feed.Render = func(d persist.Drop, s *engine.Stock) any { return renderDrop(d, s) }
 		feed.Heard = a.shelf.hear
+		feed.Address = a.clientName
 		a.hub, err = live.New(feed)
 		if err != nil {
 			return nil, err
@@ -236,7 +245,7 @@ func (a *API) routes() error {
 		a.app.Use(cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.cfg.CORSOrigins, ","),
 			AllowHeaders:  "Authorization,Content-Type,Idempotency-Key,X-Request-Id",
-			ExposeHeaders: "Idempotency-Replayed,Retry-After,X-Request-Id",
+			ExposeHeaders: "Idempotency-Replayed,RateLimit,RateLimit-Policy,Retry-After,X-Request-Id",
 		}))
 	}
 	if a.hub != nil {
@@ -273,22 +282,22 @@ func (a *API) browse() {
 	for _, path := range []string{"create", "reserve", "purchase", "cancel"} {
 		a.app.Get("/api/drops/"+path, onlyPost) // else taken for a drop's id
 	}
-	a.app.Get("/api/drops", a.listDrops)
-	a.app.Get("/api/drops/:id", a.getDrop)
+	a.app.Get("/api/drops", a.fairly(fair.Read, a.listDrops))
+	a.app.Get("/api/drops/:id", a.fairly(fair.Read, a.getDrop))
 }
 
 // sell adds the calls of buyers.
 func (a *API) sell() {
 	// In the order in which fiber looks for them: what a sale asks first.
-	a.app.Post("/api/drops/reserve", a.reserve)
-	a.app.Post("/api/drops/purchase", a.purchase)
-	a.app.Post("/api/drops/cancel", a.cancel)
-	a.app.Get("/api/reservations/:id", a.getReservation)
-	a.app.Get("/api/users/:id", a.getUser)
+	a.app.Post("/api/drops/reserve", a.fairly(fair.Reserve, a.reserve))
+	a.app.Post("/api/drops/purchase", a.fairly(fair.Purchase, a.purchase))
+	a.app.Post("/api/drops/cancel", a.fairly(fair.Cancel, a.cancel))
+	a.app.Get("/api/reservations/:id", a.fairly(fair.Read, a.getReservation))
+	a.app.Get("/api/users/:id", a.fairly(fair.Read, a.getUser))
 }
 
 // enrol adds the call that makes a user.
-func (a *API) enrol() { a.app.Post("/api/users", a.createUser) }
+func (a *API) enrol() { a.app.Post("/api/users", a.fairly(fair.Reserve, a.createUser)) }
 
 // create adds the call that opens a drop.
 func (a *API) create() { a.app.Post("/api/drops/create", a.createDrop) }
@@ -304,8 +313,8 @@ func (a *API) administer() {
 
 // watch adds the live feed.
 func (a *API) watch() {
-	a.app.Get("/ws", a.sameOrigin, a.hub.Admission, a.hub.Upgrade())
-	a.app.All("/socket.io/", a.sameOrigin, a.hub.SocketIO())
+	a.app.Get("/ws", a.fairly(fair.Socket, a.sameOrigin), a.hub.Admission, a.hub.Upgrade())
+	a.app.All("/socket.io/", a.fairlyBegun(a.sameOrigin), a.hub.SocketIO())
 }
 
 // sameOrigin refuses pages of other hosts that are not among the origins
@@ -324,7 +333,7 @@ func (a *API) Serve(l net.Listener) error {
 	}
 	d := newDoor(l)
 	a.door.Store(d)
-	if err := a.app.Listener(lingeringListener{d, false}); err != nil {
+	if err := a.app.Listener(lingeringListener{Listener: d, admit: a.admit}); err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 func (a *API) ServeBack(l net.Listener) error {
 	d := newDoor(l)
 	a.back.Store(d)
-	if err := a.app.Server().Serve(lingeringListener{d, true}); err != nil {
+	if err := a.app.Server().Serve(lingeringListener{Listener: d, back: true}); err != nil {
 		return fmt.Errorf("api: back: %w", err)
 	}
 	return nil

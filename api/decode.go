@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/holdfast/holdfast/api/fair"
 	"github.com/holdfast/holdfast/engine"
 )
 
@@ -232,6 +233,7 @@ type reserveBody struct {
 	drop, user      int64
 	userName, email string
 	size            string
+	challenge       string // the token; empty for none
 }
 
 // decodeReserve reads the body of a reserve. A caller whom a token names may
@@ -254,6 +256,8 @@ func decodeReserve(body []byte, caller int64) (b reserveBody, err error) {
 			return optionalEmail(&b.email, name, v)
 		case "size":
 			return optionalText(&b.size, name, v, engine.MaxSize)
+		case "challenge_token":
+			return optionalText(&b.challenge, name, v, fair.MaxToken)
 		}
 		return unknownField(name)
 	})

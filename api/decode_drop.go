@@ -49,6 +49,8 @@ func decodeDrop(body []byte) (persist.NewDrop, error) {
 			d.ImageURL, err = imageURL(name, v)
 		case "sizes":
 			d.Sizes, err = decodeSizes(v)
+		case "challenge":
+			d.Challenge, err = boolean(name, v)
 		default:
 			return unknownField(name)
 		}
@@ -70,7 +72,7 @@ func decodeDrop(body []byte) (persist.NewDrop, error) {
 // optionalDropFields may be null, which is as not given.
 var optionalDropFields = map[string]bool{
 	"total_stock": true, "end_time": true, "hold_seconds": true,
-	"limit_per_customer": true, "image_url": true, "sizes": true,
+	"limit_per_customer": true, "image_url": true, "sizes": true, "challenge": true,
 }
 
 // checkStock brings sizes and total_stock together: one of them is enough.

@@ -20,6 +20,9 @@ func (a *API) createDrop(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if n.Challenge && a.cfg.Challenge == nil {
+		return errNoVerifier
+	}
 	ctx := a.deadlines.next()
 	d, err := a.catalogue.create(ctx, a.engine, n)
 	a.shelf.created()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/holdfast/holdfast/api/fair"
 	"github.com/holdfast/holdfast/api/identity"
 	"github.com/holdfast/holdfast/api/live"
 	"github.com/holdfast/holdfast/engine"
@@ -39,6 +40,7 @@ var (
 // is internal.
 var failures = []failure{
 	{engine.ErrOutOfStock, 400, "out_of_stock", "Out of stock"},
+	{fair.ErrTooManyRequests, 429, "rate_limited", "Too many requests"},
 	{engine.ErrNotStarted, 409, "not_started", "Drop has not started"},
 	{engine.ErrEnded, 409, "ended", "Drop has ended"},
 	{engine.ErrExhausted, 409, "ended", "Drop has ended"},
@@ -64,6 +66,12 @@ var failures = []failure{
 	{errContentEncoding, 415, "unsupported_media_type", "Content-Encoding is not supported"},
 	{errForbiddenOrigin, 403, "forbidden_origin", "Origin is not allowed"},
 	{live.ErrTooMany, 429, "too_many_sockets", "Too many live connections from this address"},
+	{engine.ErrTooManyHolds, 409, "too_many_holds", "Too many units held at once"},
+	{engine.ErrCoolingDown, 429, "cooling_down", "Too many holds were let lapse"},
+	{engine.ErrChallengeRequired, 403, "challenge_required", "Challenge required"},
+	{fair.ErrChallengeFailed, 403, "challenge_failed", "Challenge failed"},
+	{fair.ErrVerifierDown, 503, "unavailable", "Temporarily unavailable"},
+	{fair.ErrVerifierBusy, 503, "overloaded", "Too busy"},
 	{live.ErrFull, 503, "overloaded", "Too busy"},
 	{engine.ErrOverloaded, 503, "overloaded", "Too busy"},
 	{engine.ErrFenced, 503, "unavailable", "Temporarily unavailable"},
@@ -100,8 +108,11 @@ func (a *API) fail(c *fiber.Ctx, err error) error {
 		a.requestIDs.name(c) // fiber refused it before any handler saw it
 	}
 	if f := failureOf(err); f != nil {
-		if f.status == fiber.StatusServiceUnavailable {
+		switch f.status {
+		case fiber.StatusServiceUnavailable:
 			c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
+		case fiber.StatusTooManyRequests:
+			tellWhen(c, err)
 		}
 		challenge(c, f.code)
 		var room [128]byte

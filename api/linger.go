@@ -21,15 +21,35 @@ const (
 type lingeringListener struct {
 	net.Listener
 	back bool
+	// admit says whether a connection may be served, and what is called when it
+	// is closed (nil: nothing). Nil: all are.
+	admit func(net.Conn) (left func(), ok bool)
 }
 
-// Accept waits for the next connection.
+// Accept waits for the next connection that is admitted.
 func (l lingeringListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.admit == nil {
+			return &lingeringConn{Conn: c, back: l.back}, nil
+		}
+		if left, ok := l.admit(c); ok {
+			return &lingeringConn{Conn: c, back: l.back, left: left}, nil
+		}
+		turnAway(c)
 	}
-	return &lingeringConn{Conn: c, back: l.back}, nil
+}
+
+// turnAway closes a connection by a reset: an orderly end would keep a record of
+// it in the kernel for a minute, of every one of a flood.
+func turnAway(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it is closed either way
+	}
+	_ = c.Close() // nothing was written to it
 }
 
 type lingeringConn struct {
@@ -37,6 +57,8 @@ type lingeringConn struct {
 	back   bool // it came in by the back door
 	linger atomic.Bool
 	onRead func(bytes int) error
+	left   func() // nil: nobody counts
+	closed atomic.Bool
 }
 
 // OnRead has every read report how many bytes came, and fail with what f
@@ -72,6 +94,9 @@ func (c *lingeringConn) SetWriteBuffer(bytes int) error {
 
 // Close closes the connection, after the client has if linger was called.
 func (c *lingeringConn) Close() error {
+	if c.left != nil && !c.closed.Swap(true) {
+		defer c.left()
+	}
 	if out, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.linger.Swap(false) && out.CloseWrite() == nil {
 		if err := c.SetReadDeadline(time.Now().Add(lingerTime)); err == nil {
 			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes) // whatever comes: nobody reads it

@@ -45,6 +45,7 @@ type wiring struct {
 	timeout               time.Duration
 	noWriter, noExpirer   bool
 	api                   func(*api.Config)
+	engine                func(*engine.Config)
 }
 
 // newServer assembles and starts a server, stopped at the test's end.
@@ -62,7 +63,11 @@ func startServer(t *testing.T, env *harness.Env, changes ...func(*wiring)) *serv
 	redis, err := engine.NewClient(engine.ClientConfig{URL: w.redisURL, Timeout: w.timeout})
 	must(t, err)
 	t.Cleanup(func() { must(t, redis.Close()) })
-	e, err := engine.New(engine.Config{Redis: redis, Prefix: env.Prefix, Partitions: 2, CallTimeout: w.timeout, Log: quiet()})
+	selling := engine.Config{Redis: redis, Prefix: env.Prefix, Partitions: 2, CallTimeout: w.timeout, Log: quiet()}
+	if w.engine != nil {
+		w.engine(&selling)
+	}
+	e, err := engine.New(selling)
 	must(t, err)
 	must(t, e.Start(t.Context()))
 	t.Cleanup(e.Stop)

@@ -33,6 +33,7 @@ type readiness struct {
 	Settings settingsState    `json:"settings"`
 	Fencing  fencingComponent `json:"fencing"`
 	Identity string           `json:"identity"`
+	FairUse  string           `json:"fair_use"`
 	Roles    []string         `json:"roles"`
 	Version  string           `json:"version"`
 }
@@ -71,13 +72,13 @@ func (a *API) readiness() readiness {
 		return readiness{
 			Status: "stopping", Redis: u, Postgres: u, Scripts: u, Settings: settingsState{component: u},
 			Fencing:  fencingComponent{u, len(a.engine.Fenced()), a.engine.Partitions()},
-			Identity: a.identityMode(), Roles: a.cfg.Roles, Version: a.cfg.Version,
+			Identity: a.identityMode(), FairUse: a.fairUse(), Roles: a.cfg.Roles, Version: a.cfg.Version,
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	r := readiness{
-		Status: "ready", Identity: a.identityMode(), Roles: a.cfg.Roles, Version: a.cfg.Version,
+		Status: "ready", Identity: a.identityMode(), FairUse: a.fairUse(), Roles: a.cfg.Roles, Version: a.cfg.Version,
 		Redis: component{stateOK}, Postgres: component{stateOK}, Scripts: component{stateOK},
 		Settings: settingsState{component: component{stateOK}}, Fencing: fencingComponent{component: component{stateOK}},
 	}

@@ -51,6 +51,7 @@ type dropBody struct {
 	HoldSeconds    float64        `json:"hold_seconds"`
 	Limit          *int64         `json:"limit_per_customer"`
 	ImageURL       *string        `json:"image_url"`
+	Challenge      bool           `json:"challenge"`
 	State          engine.State   `json:"state"`
 	Version        int64          `json:"version"`
 	Sizes          []sizeBody     `json:"sizes"`
@@ -80,7 +81,7 @@ func renderDrop(d persist.Drop, s *engine.Stock) dropBody {
 	b := dropBody{
 		ID: d.ID, Name: d.Name, Price: money(d.PriceMinor), TotalStock: d.TotalStock,
 		StartTime: stamp(d.Start), EndTime: stampOrNil(d.End),
-		HoldSeconds: d.Hold.Seconds(), Limit: orNil(persist.LimitOf(d.Limit)), ImageURL: orNil(d.ImageURL),
+		HoldSeconds: d.Hold.Seconds(), Limit: orNil(persist.LimitOf(d.Limit)), ImageURL: orNil(d.ImageURL), Challenge: d.Challenge,
 		State: engine.StatePaused, Sizes: []sizeBody{}, Purchases: make([]purchaseItem, len(d.Buyers)),
 		CreatedAt: stamp(d.Created),
 	}

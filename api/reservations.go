@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/holdfast/holdfast/api/fair"
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
 )
@@ -33,7 +34,13 @@ func (a *API) reserve(c *fiber.Ctx) error {
 			return err
 		}
 	}
+	if err := a.fairTo(fair.Reserve, user); err != nil {
+		return err
+	}
 	r, err := a.engine.Reserve(ctx, engine.ReserveRequest{Drop: b.drop, User: user, Size: b.size, Key: key})
+	if errors.Is(err, engine.ErrChallengeRequired) {
+		r, err = a.reserveChallenged(c, ctx, b, user, key)
+	}
 	a.shelf.did(b.drop, err)
 	if err != nil {
 		return err
@@ -91,6 +98,9 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if err := a.fairTo(fair.Purchase, id); err != nil {
+		return err
+	}
 	ctx, owner := a.deadlines.next(), callerOf(c)
 	r, err := a.engine.PurchaseBy(ctx, id, owner)
 	a.shelf.did(engine.DropOf(id), err)
@@ -117,6 +127,9 @@ func (a *API) purchase(c *fiber.Ctx) error {
 func (a *API) cancel(c *fiber.Ctx) error {
 	id, err := reservationID(c)
 	if err != nil {
+		return err
+	}
+	if err := a.fairTo(fair.Cancel, id); err != nil {
 		return err
 	}
 	ctx, owner := a.deadlines.next(), callerOf(c)

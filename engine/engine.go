@@ -47,6 +47,14 @@ type Config struct {
 	// MaxMemoryPercent is how much of Redis's maxmemory may be used before no
 	// more holds begin (ErrOverloaded). Defaults to 90.
 	MaxMemoryPercent int
+	// MaxHoldsPerUser is how many units one person may hold at once, over all
+	// drops (ErrTooManyHolds). Defaults to any number.
+	MaxHoldsPerUser int64
+	// CooldownLapses is how many holds a person may let lapse within Cooldown
+	// before they get no more (ErrCoolingDown). Defaults to any number.
+	CooldownLapses int64
+	// Cooldown is for how long a lapse counts. Defaults to 10 min.
+	Cooldown time.Duration
 	// Standalone says that there is no history to compare Redis with: the
 	// engine admits every partition as it finds it, and what Redis lost is
 	// lost. Defaults to false: partitions stay fenced until somebody who has
@@ -86,6 +94,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxMemoryPercent == 0 {
 		c.MaxMemoryPercent = 90
 	}
+	if c.Cooldown == 0 {
+		c.Cooldown = 10 * time.Minute
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -109,6 +120,7 @@ type Engine struct {
 	memory    memoryWatch
 	refusals  refusals
 	outlook   outlook
+	people    *people // nil: no limits over all drops
 	reserves  *combiner[ReserveRequest, Reservation]
 	purchases *combiner[ending, Reservation]
 	cancels   *combiner[ending, Reservation]
@@ -136,7 +148,7 @@ func New(cfg Config) (*Engine, error) {
 		acks:    newAcks(cfg.Partitions),
 		outlook: newOutlook(cfg.NewsMaxAge),
 
-		refusals: newRefusals(),
+		refusals: newRefusals(), people: newPeople(cfg),
 	}
 	limits := combinerLimits{
 		batch: cfg.MaxBatch, queue: cfg.MaxQueue, inFlight: cfg.InFlight, timeout: cfg.CallTimeout,

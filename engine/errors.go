@@ -13,8 +13,14 @@ var (
 	ErrEnded        = errors.New("drop has ended")
 	ErrPaused       = errors.New("drop is paused")
 	ErrLimitReached = errors.New("limit per customer reached")
-	ErrSizeRequired = errors.New("this drop is sold by size: size is required")
-	ErrUnknownSize  = errors.New("the drop has no such size")
+	// ErrTooManyHolds: the person holds as many units as one may, over all drops.
+	ErrTooManyHolds = errors.New("too many units held at once")
+	// ErrCoolingDown: the person has let as many holds lapse lately as one may.
+	ErrCoolingDown = errors.New("too many holds were let lapse")
+	// ErrChallengeRequired: the drop holds units only for who has passed a challenge.
+	ErrChallengeRequired = errors.New("challenge required")
+	ErrSizeRequired      = errors.New("this drop is sold by size: size is required")
+	ErrUnknownSize       = errors.New("the drop has no such size")
 	// ErrExhausted: the drop has handed out all of its reservation ids.
 	ErrExhausted = errors.New("drop has no reservation ids left")
 	// ErrIdempotencyConflict: the key was used with another user or size.

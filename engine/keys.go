@@ -18,6 +18,7 @@ import (
 //	hf:{p}:dead               stream  ledger records that could not be persisted
 //	hf:{p}:events             channel stock and purchase events
 //	hf:{p}:meta               hash    epoch, server; claim, claimed
+//	hf:{p}:user:<user>        zset    what the person holds and has let lapse lately, score = deadline (only with such limits)
 //	hf:partitions             string  how many the deployment was started with: the tags depend on it
 //	hf:audit                  string  what the last audit of the deployment found
 //	hf:audit:turn             string  is there until the next audit is due
@@ -68,6 +69,11 @@ func (k keys) sold(drop int64) string {
 }
 func (k keys) idem(drop int64) string {
 	return k.base(k.partition(drop)) + "idem:" + strconv.FormatInt(drop, 10)
+}
+
+// user lies in a partition by the person, whatever the drops.
+func (k keys) user(user int64) string {
+	return k.base(int(user%int64(k.partitions))) + "user:" + strconv.FormatInt(user, 10)
 }
 
 // holdPrefix is what the keys of the drop's holds begin with; the sequence

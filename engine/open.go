@@ -45,7 +45,8 @@ func (e *Engine) openArgs(d Drop) (lua.OpenArgs, error) {
 		Drop: d.ID, StartMS: unixMS(d.Start), EndMS: unixMS(d.End),
 		HoldMS: d.Hold.Milliseconds(), Limit: d.Limit, First: max(d.FirstSeq, 1),
 		State: string(d.State), Change: d.Change,
-		Sized: d.Sizes[0].Size != "",
+		Sized:     d.Sizes[0].Size != "",
+		Challenge: d.Challenge,
 	}
 	for _, s := range d.Sizes {
 		args.Sizes = append(args.Sizes, lua.OpenSize{Size: s.Size, Total: s.Stock, Sold: s.Sold})

@@ -21,13 +21,15 @@ var reserveErrors = map[lua.Refusal]error{
 	lua.IdempotencyConflict: ErrIdempotencyConflict,
 	lua.Exhausted:           ErrExhausted,
 	lua.Overloaded:          ErrOverloaded,
+	lua.ChallengeRequired:   ErrChallengeRequired,
 }
 
 // Reserve holds one unit for a person until the returned Deadline.
 //
 // Refusals: ErrDropNotFound, ErrNotStarted, ErrEnded, ErrPaused,
 // ErrOutOfStock, ErrLimitReached, ErrSizeRequired, ErrUnknownSize,
-// ErrIdempotencyConflict, ErrExhausted, ErrInvalid. After ErrUnavailable the
+// ErrIdempotencyConflict, ErrExhausted, ErrInvalid, ErrChallengeRequired, and
+// where people have limits over all drops ErrTooManyHolds and ErrCoolingDown. After ErrUnavailable the
 // outcome is unknown: a repeat with the same Key gets the reservation if there
 // is one. ErrOverloaded, ErrFenced: nothing happened, come again later.
 func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, error) {
@@ -59,6 +61,9 @@ func (e *Engine) reserveOrRefuse(ctx context.Context, r ReserveRequest) (Reserva
 			defer probe.answered()
 		}
 	}
+	if e.people != nil {
+		return e.reserveWithin(ctx, r)
+	}
 	return e.reserves.do(ctx, r.Drop, r)
 }
 
@@ -74,7 +79,7 @@ func (e *Engine) reserveBatch(ctx context.Context, drop int64, batch []*member[R
 		Items: make([]lua.ReserveItem, len(batch)),
 	}
 	for i, m := range batch {
-		args.Items[i] = lua.ReserveItem{User: m.req.User, Size: m.req.Size, Key: m.req.Key}
+		args.Items[i] = lua.ReserveItem{User: m.req.User, Size: m.req.Size, Key: m.req.Key, Passed: m.req.Passed}
 	}
 	var reply lua.ReserveReply
 	var sent time.Time

@@ -21,6 +21,7 @@ func (e *Engine) Purchase(ctx context.Context, id int64) (Reservation, error) {
 // whose it was: that is ErrExpired for everybody, and OwnReservation knows more.
 func (e *Engine) PurchaseBy(ctx context.Context, id, owner int64) (Reservation, error) {
 	res, err := e.settle(ctx, e.purchases, id, owner)
+	e.heldNoMore(ctx, res, err)
 	e.metrics.outcome("purchase", err)
 	return res, err
 }
@@ -35,6 +36,7 @@ func (e *Engine) Cancel(ctx context.Context, id int64) (Reservation, error) {
 // CancelBy is Cancel as PurchaseBy is Purchase.
 func (e *Engine) CancelBy(ctx context.Context, id, owner int64) (Reservation, error) {
 	res, err := e.settle(ctx, e.cancels, id, owner)
+	e.heldNoMore(ctx, res, err)
 	e.metrics.outcome("cancel", err)
 	return res, err
 }

@@ -29,7 +29,10 @@ type Drop struct {
 	End   time.Time     // no reservation from it on; zero: open end
 	Hold  time.Duration // how long a unit is held, MinHold … MaxHold
 	Limit int64         // units held and bought by one person; 0: no limit
-	Sizes []SizeStock   // one entry with the empty name: a drop without sizes
+	// Challenge has units held only for who has passed a challenge
+	// (ReserveRequest.Passed). Defaults to false.
+	Challenge bool
+	Sizes     []SizeStock // one entry with the empty name: a drop without sizes
 	// State is the state it begins in. Defaults to StateOpen; another where a drop that
 	// Redis lost is opened again.
 	State State
@@ -103,6 +106,8 @@ type ReserveRequest struct {
 	// none. A repeat with the same key, user and size gets the same
 	// reservation; with another user or size ErrIdempotencyConflict.
 	Key string
+	// Passed says that the person has passed a challenge.
+	Passed bool
 }
 
 // Limits on what a caller may give.

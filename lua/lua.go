@@ -45,6 +45,8 @@ var (
 	confirmSource string
 	//go:embed done.lua
 	doneSource string
+	//go:embed allow.lua
+	allowSource string
 
 	open    = newScript(openSource)
 	reserve = newScript(reserveSource)
@@ -61,6 +63,7 @@ var (
 	unclaim = newScript(unclaimSource)
 	confirm = newScript(confirmSource)
 	done    = newScript(doneSource)
+	allow   = newScript(allowSource)
 )
 
 // Opening is what open.lua answers.
@@ -89,6 +92,7 @@ const (
 	IdempotencyConflict Refusal = -9
 	Exhausted           Refusal = -10
 	Overloaded          Refusal = -11
+	ChallengeRequired   Refusal = -12
 )
 
 // Settlement is what settle.lua answers about one hold.
@@ -124,7 +128,7 @@ type OpenArgs struct {
 	Drop                 int64
 	StartMS, EndMS       int64
 	HoldMS, Limit, First int64
-	Sized                bool
+	Sized, Challenge     bool
 	State                string // empty: open
 	Change               int64  // the newest that is included
 	Sizes                []OpenSize
@@ -138,16 +142,19 @@ type OpenSize struct {
 
 // Open runs open.lua.
 func Open(ctx context.Context, c redis.Scripter, a OpenArgs) (Opening, error) {
-	sized := 0
+	sized, challenge := 0, 0
 	if a.Sized {
 		sized = 1
+	}
+	if a.Challenge {
+		challenge = 1
 	}
 	state := a.State
 	if state == "" {
 		state = "open"
 	}
-	argv := make([]any, 0, 11+3*len(a.Sizes))
-	argv = append(argv, a.Token, a.Drop, a.StartMS, a.EndMS, a.HoldMS, a.Limit, sized, a.First, a.Events, state, a.Change)
+	argv := make([]any, 0, 12+3*len(a.Sizes))
+	argv = append(argv, a.Token, a.Drop, a.StartMS, a.EndMS, a.HoldMS, a.Limit, sized, a.First, a.Events, state, a.Change, challenge)
 	for _, s := range a.Sizes {
 		argv = append(argv, s.Size, s.Total, s.Sold)
 	}
@@ -169,6 +176,8 @@ type ReserveItem struct {
 	User int64
 	Size string
 	Key  string
+	// Passed says that the person has passed a challenge, where the drop demands one.
+	Passed bool
 }
 
 // ReserveReply has one result for each item.
@@ -192,10 +201,14 @@ type ReserveResult struct {
 
 // Reserve runs reserve.lua.
 func Reserve(ctx context.Context, c redis.Scripter, a ReserveArgs) (ReserveReply, error) {
-	argv := make([]any, 0, 6+3*len(a.Items))
+	argv := make([]any, 0, 6+4*len(a.Items))
 	argv = append(argv, a.Token, a.Drop, a.HoldPrefix, a.Events, a.MaxSeq, a.MaxLedger)
 	for i := range a.Items {
-		argv = append(argv, a.Items[i].User, a.Items[i].Size, a.Items[i].Key)
+		passed := ""
+		if a.Items[i].Passed {
+			passed = "1"
+		}
+		argv = append(argv, a.Items[i].User, a.Items[i].Size, a.Items[i].Key, passed)
 	}
 	keys := []string{a.Meta, a.DropKey, a.Deadlines, a.Buyers, a.Idem, a.Ledger}
 	res, err := reserve.Run(ctx, c, keys, argv...).Slice()

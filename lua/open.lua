@@ -15,14 +15,15 @@
 -- ARGV[9] events channel; empty: nobody is told
 -- ARGV[10] state: open, paused or ended
 -- ARGV[11] number of the newest change that the terms include; 0: none
--- ARGV[12…] for each size: name, total, sold so far
+-- ARGV[12] 1 if a unit is held only for who has passed a challenge
+-- ARGV[13…] for each size: name, total, sold so far
 --
 -- Returns 1 opened, 2 was open with the same terms, -1 was open with others.
 -- The error HFFENCED says that nothing was done.
 local meta, drop = KEYS[1], KEYS[2]
 local token, id, starts, ends, hold, limit, sized = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local first, events, state, change = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
-local SIZES = 12
+local first, events, state, change, challenge = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12] == '1'
+local SIZES = 13
 
 -- The fence: epoch.lua says what it is.
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -55,6 +56,10 @@ for i = SIZES, #ARGV, 3 do
   fields[n + 3], fields[n + 4] = 'a:' .. size, total - sold
   fields[n + 5], fields[n + 6] = 'h:' .. size, 0
   fields[n + 7], fields[n + 8] = 's:' .. size, sold
+end
+if challenge then
+  terms[#terms + 1] = 'challenge'
+  fields[#fields + 1], fields[#fields + 2] = 'challenge', '1'
 end
 terms = redis.sha1hex(cjson.encode(terms))
 

@@ -14,7 +14,8 @@
 -- ARGV[4] events channel
 -- ARGV[5] greatest sequence number
 -- ARGV[6] ledger entries at which nothing more is held
--- ARGV[7…] for each person: user, size (empty: none), Idempotency-Key (empty: none)
+-- ARGV[7…] for each person: user, size (empty: none), Idempotency-Key (empty: none),
+--         1 if they have passed a challenge
 --
 -- Returns {now, deadline, version, start, sized, r1, r2, …}: times in Unix ms, the
 -- drop's version after the batch, sized 1 or 0. Each r is the sequence number of
@@ -23,12 +24,12 @@
 -- The error HFFENCED says that nothing was done.
 local DROP_NOT_FOUND, NOT_STARTED, ENDED, PAUSED = -1, -2, -3, -4
 local OUT_OF_STOCK, LIMIT_REACHED, SIZE_REQUIRED, UNKNOWN_SIZE = -5, -6, -7, -8
-local IDEMPOTENCY_CONFLICT, EXHAUSTED, OVERLOADED = -9, -10, -11
+local IDEMPOTENCY_CONFLICT, EXHAUSTED, OVERLOADED, CHALLENGE_REQUIRED = -9, -10, -11, -12
 
 local meta, drop, deadlines, buyers, idem, ledger = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local token, id, hold_prefix, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_seq, max_ledger = tonumber(ARGV[5]), tonumber(ARGV[6])
-local FIRST, STEP = 7, 3
+local FIRST, STEP = 7, 4
 
 -- The fence: epoch.lua says what it is.
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -39,8 +40,8 @@ end
 
 -- Everything is read with one HMGET, two more where the batch needs them: the
 -- terms, the pool of a drop without sizes, then the pools of the sizes asked for.
-local fields = { 'state', 'start', 'end', 'hold', 'limit', 'sized', 'version', 'seq', 't:', 'a:', 'h:', 's:' }
-local at, keys = { [''] = 8 }, {}
+local fields = { 'state', 'start', 'end', 'hold', 'limit', 'sized', 'version', 'seq', 'challenge', 't:', 'a:', 'h:', 's:' }
+local at, keys = { [''] = 9 }, {}
 for i = FIRST, #ARGV, STEP do
   local size, key = ARGV[i + 1], ARGV[i + 2]
   if not at[size] then
@@ -60,7 +61,7 @@ if not d[1] then
   return reply
 end
 local starts, ends, hold, limit = tonumber(d[2]), tonumber(d[3]), tonumber(d[4]), tonumber(d[5])
-local sized, version, seq = d[6] == '1', tonumber(d[7]), tonumber(d[8])
+local sized, version, seq, challenge = d[6] == '1', tonumber(d[7]), tonumber(d[8]), d[9]
 local deadline = now + hold
 -- Numbers become text once: Redis and Lua take long for each.
 local expires = string.format('%d', deadline)
@@ -130,6 +131,8 @@ for i = FIRST, #ARGV, STEP do
       r = OUT_OF_STOCK
     elseif seq >= max_seq then
       r = EXHAUSTED
+    elseif challenge and ARGV[i + 3] ~= '1' then
+      r = CHALLENGE_REQUIRED -- the last of all: a challenge is passed for one use
     else
       seq = seq + 1
       pool[1], pool[2], pool.taken = pool[1] - 1, pool[2] + 1, pool.taken + 1

@@ -21,6 +21,7 @@ type NewDrop struct {
 	End        time.Time // zero: open end
 	Hold       time.Duration
 	Limit      int64 // units held and bought by one person; 0: no limit
+	Challenge  bool  // a unit is held only for who has passed a challenge
 	// Sizes in the order they are shown. One entry with the empty name is a
 	// drop without sizes. Sold is ignored.
 	Sizes []engine.SizeStock
@@ -38,6 +39,7 @@ type Drop struct {
 	End        time.Time // zero: open end
 	Hold       time.Duration
 	Limit      int64 // units held and bought by one person; 0: no limit
+	Challenge  bool  // a unit is held only for who has passed a challenge
 	Created    time.Time
 	Opened     time.Time // zero: Redis does not have it yet
 	State      engine.State
@@ -65,7 +67,7 @@ func (d Drop) Terms(firstSeq int64) engine.Drop {
 		sizes[i].Stock += coming
 	}
 	return engine.Drop{
-		ID: d.ID, Start: d.Start, End: d.End, Hold: d.Hold, Limit: d.Limit,
+		ID: d.ID, Start: d.Start, End: d.End, Hold: d.Hold, Limit: d.Limit, Challenge: d.Challenge,
 		Sizes: sizes, FirstSeq: firstSeq, State: d.State, Change: d.Change,
 	}
 }
@@ -96,7 +98,7 @@ func (s *Store) CreateDrop(ctx context.Context, n NewDrop) (Drop, error) {
 	d := Drop{
 		Name: n.Name, PriceMinor: n.PriceMinor, ImageURL: n.ImageURL,
 		Sized: len(n.Sizes) != 1 || n.Sizes[0].Size != "",
-		Start: n.Start.UTC(), End: n.End, Hold: n.Hold, Limit: n.Limit, State: engine.StateOpen,
+		Start: n.Start.UTC(), End: n.End, Hold: n.Hold, Limit: n.Limit, Challenge: n.Challenge, State: engine.StateOpen,
 	}
 	names := make([]string, len(n.Sizes))
 	stocks := make([]int64, len(n.Sizes))
@@ -114,8 +116,8 @@ func (s *Store) CreateDrop(ctx context.Context, n NewDrop) (Drop, error) {
 	err := s.pool.QueryRow(ctx, `
 		WITH d AS (
 			INSERT INTO drops (name, price_minor, image_url, total_stock, sized,
-				start_time, end_time, hold_ms, limit_per_customer)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+				start_time, end_time, hold_ms, limit_per_customer, challenge)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $12)
 			RETURNING id, created_at),
 		sizes AS (
 			INSERT INTO drop_sizes (drop_id, size, position, total_stock)
@@ -123,7 +125,7 @@ func (s *Store) CreateDrop(ctx context.Context, n NewDrop) (Drop, error) {
 			FROM d, unnest($10::text[], $11::bigint[]) WITH ORDINALITY AS s (size, stock, position))
 		SELECT id, created_at FROM d`,
 		d.Name, d.PriceMinor, d.ImageURL, d.TotalStock, d.Sized,
-		d.Start, end, d.Hold.Milliseconds(), d.Limit, names, stocks,
+		d.Start, end, d.Hold.Milliseconds(), d.Limit, names, stocks, d.Challenge,
 	).Scan(&d.ID, &d.Created)
 	if err != nil {
 		return Drop{}, wrap("create drop", err)
@@ -228,7 +230,7 @@ func (s *Store) drops(ctx context.Context, where, order string, arg any, limit, 
 		WITH page AS (
 			SELECT * FROM drops WHERE `+where+` ORDER BY `+order+` LIMIT $2)
 		SELECT d.id, d.name, d.price_minor, d.image_url, d.total_stock, d.sized,
-			d.start_time, d.end_time, d.hold_ms, d.limit_per_customer, d.created_at, d.opened_at,
+			d.start_time, d.end_time, d.hold_ms, d.limit_per_customer, d.challenge, d.created_at, d.opened_at,
 			d.state, d.change, s.sizes, s.stocks, s.sold, s.coming, b.purchases, b.users, b.usernames, b.times
 		FROM page AS d
 		CROSS JOIN LATERAL (
@@ -266,7 +268,7 @@ func scanDrop(row pgx.CollectableRow) (Drop, error) {
 		times                       []time.Time
 	)
 	err := row.Scan(&d.ID, &d.Name, &d.PriceMinor, &d.ImageURL, &d.TotalStock, &d.Sized,
-		&d.Start, &end, &holdMS, &d.Limit, &d.Created, &opened,
+		&d.Start, &end, &holdMS, &d.Limit, &d.Challenge, &d.Created, &opened,
 		&d.State, &d.Change, &sizes, &stocks, &sold, &d.coming, &purchases, &by, &usernames, &times)
 	if err != nil {
 		return Drop{}, err

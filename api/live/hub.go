@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/holdfast/holdfast/engine"
@@ -35,6 +36,8 @@ type Config struct {
 	// MaxSocketsPerAddress is how many of them one address may have; those of
 	// an IPv6 network of 64 bits count as one. Defaults to 1,000.
 	MaxSocketsPerAddress int
+	// Address is the address of who calls. Defaults to that of the connection.
+	Address func(*fiber.Ctx) string
 	// Every is the least time between two rounds. Defaults to 50 ms.
 	Every time.Duration
 	// PingEvery is how often a connection is pinged; it is given up after two
@@ -67,6 +70,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxSocketsPerAddress <= 0 {
 		c.MaxSocketsPerAddress = 1_000
+	}
+	if c.Address == nil {
+		c.Address = (*fiber.Ctx).IP
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -35,7 +35,7 @@ func (h *Hub) Admission(c *fiber.Ctx) error {
 	if err := h.opened(); err != nil {
 		return err
 	}
-	leave, err := h.door.enter(overWebSocket, c.IP())
+	leave, err := h.door.enter(overWebSocket, h.cfg.Address(c))
 	if err != nil {
 		return err
 	}

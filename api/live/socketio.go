@@ -136,7 +136,7 @@ const sessionKey = "session"
 
 // beginOnSocket begins a session by a WebSocket.
 func (h *Hub) beginOnSocket(c *fiber.Ctx, upgrade fiber.Handler) error {
-	s, err := h.newSession(c.IP(), false)
+	s, err := h.newSession(h.cfg.Address(c), false)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (h *Hub) beginOnSocket(c *fiber.Ctx, upgrade fiber.Handler) error {
 
 // beginPolling begins a session by an answer.
 func (h *Hub) beginPolling(c *fiber.Ctx) error {
-	s, err := h.newSession(c.IP(), true)
+	s, err := h.newSession(h.cfg.Address(c), true)
 	if err != nil {
 		return err
 	}

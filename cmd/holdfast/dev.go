@@ -16,6 +16,7 @@ type devCommand struct {
 	identityFlags
 	webhookFlags
 	seeFlags
+	fairFlags
 	Host string `env:"HOLDFAST_HOST" default:"127.0.0.1" help:"Address of the API."`
 	Data string `env:"HOLDFAST_DATA" default:".holdfast" type:"path" help:"Folder for the data of Redis and Postgres."`
 }
@@ -27,7 +28,7 @@ func (*devCommand) Help() string {
 
 // Run serves until Ctrl-C.
 func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
-	if err := errors.Join(c.listenFlags.validate(), c.webhookFlags.validate(), c.seeFlags.validate()); err != nil {
+	if err := errors.Join(c.listenFlags.validate(), c.webhookFlags.validate(), c.seeFlags.validate(), c.fairFlags.validate()); err != nil {
 		return err
 	}
 	// First what fails quickly: the port.
@@ -53,7 +54,8 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	flags := storeFlags{RedisURL: servers.RedisURL(), DatabaseURL: servers.DatabaseURL(), Prefix: "hf", Partitions: 16, MaxLedger: 100_000, MaxMemory: 90}
-	s, err := flags.open(ctx, log)
+	fairUse := c.use(false)
+	s, err := flags.open(ctx, log, fairUse.limitPeople)
 	if err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	in := &instance{
 		stores: s, listen: c.listenFlags, identity: c.identityFlags, openShop: true,
-		webhooks: c.webhookFlags, see: c.seeFlags,
+		webhooks: c.webhookFlags, see: c.seeFlags, fair: fairUse,
 		host: c.Host, roles: allRoles, flushing: tellFlush(), listener: listener,
 	}
 	if err := in.start(ctx); err != nil {
@@ -99,8 +101,9 @@ Holdfast %s is open:
   the shop       %[2]s/
   the console    %[3]s/console#token=%[4]s
   the reference  %[2]s/docs
-Identity is %[5]s. The console's link carries the admin token: it lets in whoever has it.
-`, version, in.address(), in.backAddress(), c.AdminToken, c.Identity)
+
+Identity is %[5]s, fair use is %[6]s. The console's link carries the admin token: it lets in whoever has it.
+`, version, in.address(), in.backAddress(), c.AdminToken, c.Identity, in.fair)
 	fmt.Printf(`
 Try it:
   curl -s %[1]s/api/drops

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/holdfast/holdfast/api"
+	"github.com/holdfast/holdfast/api/fair"
 	"github.com/holdfast/holdfast/api/live"
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
@@ -56,6 +57,7 @@ type serveCommand struct {
 	stopFlags
 	webhookFlags
 	seeFlags
+	fairFlags
 	Host     string        `env:"HOLDFAST_HOST" default:"0.0.0.0" help:"Address of the API."`
 	Roles    []string      `env:"HOLDFAST_ROLES" default:"api,expirer,writer" help:"What this instance does: api (serves), expirer (gives lapsed holds back), writer (brings purchases to Postgres). Each role needs one instance at least; any number may have it."`
 	Takeover time.Duration `env:"HOLDFAST_TAKEOVER" default:"30s" help:"After how long another writer takes over what a writer has begun and not finished."`
@@ -75,7 +77,7 @@ var allRoles = []string{"api", "expirer", "writer"}
 func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 	errs := []error{
 		c.storeFlags.validate(), c.listenFlags.validate(), c.identityFlags.validate(), c.stopFlags.validate(),
-		c.webhookFlags.validate(), c.seeFlags.validate(),
+		c.webhookFlags.validate(), c.seeFlags.validate(), c.fairFlags.validate(),
 	}
 	if c.Takeover < time.Second {
 		errs = append(errs, fmt.Errorf("HOLDFAST_TAKEOVER (--takeover): %v is less than 1s", c.Takeover))
@@ -96,20 +98,21 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 			return err
 		}
 	}
-	s, err := c.open(ctx, log)
+	fairUse := c.use(true)
+	s, err := c.open(ctx, log, fairUse.limitPeople)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	in := &instance{
 		stores: s, listen: c.listenFlags, identity: c.identityFlags,
-		webhooks: c.webhookFlags, see: c.seeFlags,
+		webhooks: c.webhookFlags, see: c.seeFlags, fair: fairUse,
 		host: c.Host, roles: c.Roles, takeover: c.Takeover, stopping: c.stopFlags,
 	}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
-	log.Info("serving", "address", in.address(), "roles", c.Roles, "identity", c.Identity, "version", version)
+	log.Info("serving", "address", in.address(), "roles", c.Roles, "identity", c.Identity, "fair_use", fairUse.String(), "version", version)
 	return in.wait(ctx, nil)
 }
 
@@ -126,11 +129,13 @@ type instance struct {
 	stopping stopFlags
 	flushing func(left int64) // is told, at the end, what is not in Postgres yet; nil: nobody
 	webhooks webhookFlags
+	fair     fairUse
 
 	ledgerClient   redis.UniversalClient
 	writer         *persist.Writer
 	stopBackground context.CancelFunc
 	background     sync.WaitGroup
+	challenge      *fair.Challenge
 	api            *api.API
 	listener       net.Listener // made at start, unless it is there
 	back           net.Listener // of operators; nil where they have none of their own
@@ -234,11 +239,15 @@ func (in *instance) startAPI(ctx, background context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if in.challenge, err = in.fair.flags.challenge(s.log, s.metrics); err != nil {
+		return err
+	}
 	in.api, err = api.New(api.Config{
 		Engine: s.engine, Store: s.store, Users: s.users,
 		Admin: in.identity.AdminToken, Identity: verifier, OpenCreate: in.openShop, Back: in.identity.AdminAddr != "",
 		CORSOrigins: in.listen.CORSOrigins, Buyers: in.listen.Buyers, MaxConns: in.listen.MaxConns,
-		Live:  live.Config{MaxSockets: in.listen.MaxSockets, MaxSocketsPerAddress: in.listen.MaxSocketsPerAddress},
+		Live: live.Config{MaxSockets: in.listen.MaxSockets, MaxSocketsPerAddress: in.listen.MaxSocketsPerAddress},
+		Fair: in.fair.guard(s.metrics), Proxies: in.fair.proxies(), Challenge: in.challenge,
 		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics,
 	})
 	if err != nil {

@@ -112,6 +112,9 @@ func (in *instance) stopAPI(ctx context.Context) error {
 			in.stores.log.Warn("connections were closed that had no answer yet", "err", err)
 		}
 	}
+	if in.challenge != nil {
+		in.challenge.Close()
+	}
 	var errs []error
 	for _, l := range []net.Listener{in.listener, in.back} {
 		if l == nil {

@@ -85,8 +85,9 @@ type stores struct {
 	log     *slog.Logger
 }
 
-// open connects to both stores; close must be called.
-func (f storeFlags) open(ctx context.Context, log *slog.Logger) (_ *stores, err error) {
+// open connects to both stores; close must be called. changes are made to the
+// engine's configuration.
+func (f storeFlags) open(ctx context.Context, log *slog.Logger, changes ...func(*engine.Config)) (_ *stores, err error) {
 	s := &stores{flags: f, metrics: prometheus.NewRegistry(), log: log}
 	defer func() {
 		if err != nil {
@@ -96,11 +97,14 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger) (_ *stores, err 
 	if s.redis, err = engine.NewClient(f.redisConfig()); err != nil {
 		return nil, err
 	}
-	s.engine, err = engine.New(engine.Config{
+	cfg := engine.Config{
 		Redis: s.redis, Prefix: f.Prefix, Partitions: f.Partitions,
 		MaxLedger: f.MaxLedger, MaxMemoryPercent: f.MaxMemory, Log: log, Metrics: s.metrics,
-	})
-	if err != nil {
+	}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	if s.engine, err = engine.New(cfg); err != nil {
 		return nil, err
 	}
 	if s.store, err = persist.Open(persist.Config{URL: f.DatabaseURL, MaxConns: f.DatabaseConns}); err != nil {

@@ -16,6 +16,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(attackEnv); spec != "" {
+		attack(spec)
+	}
 	dir, err := prepare()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "integration:", err)

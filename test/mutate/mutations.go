@@ -202,4 +202,57 @@ var mutations = []mutation{
 		`return s.stockAt.Add(keep)`, `return s.stockAt.Add(time.Hour)`,
 		"./api", "TestChangesElsewhereAreShownWithoutTheFeed|TestRedisGoneIsShown",
 	},
+	{
+		"fair use: the proxies that are trusted", "api/fair/proxies.go",
+		`if hops == maxHops || !p.Trust(client) {`, `if hops == maxHops {`,
+		"./api/fair", "TestClient",
+	},
+	{
+		"fair use: one bucket a network", "api/fair/proxies.go",
+		`		clear(c[8:])
+`, ``,
+		"./api/fair", "TestOneCustomerIsOneCaller",
+	},
+	{
+		"fair use: an address's limit", "api/fair.go",
+		`if err := a.cfg.Fair.Address(class, a.client(c)); err != nil {`, `if err := error(nil); err != nil {`,
+		"./api", "TestLimitOfAnAddress",
+	},
+	{
+		"fair use: a person's limit", "api/reservations.go",
+		`if err := a.fairTo(fair.Reserve, user); err != nil {`, `if err := error(nil); err != nil {`,
+		"./api", "TestLimitOfAPerson",
+	},
+	{
+		"fair use: the connections of an address", "api/fair/conns.go",
+		`if c.most > 0 && c.by[who] >= c.most {`, `if false {`,
+		"./api/fair", "TestConnections",
+	},
+	{
+		"fair use: holds at once", "lua/allow.lua",
+		`if max_holds > 0 and #held >= max_holds then return refuse(TOO_MANY_HOLDS, held, max_holds) end`, ``,
+		"./engine", "TestHoldsAtOnceOverAllDrops",
+	},
+	{
+		"fair use: the cool-down", "lua/allow.lua",
+		`if max_lapses > 0 and #lapsed >= max_lapses then return refuse(COOLING_DOWN, lapsed, max_lapses) end`, ``,
+		"./engine", "TestCoolDown",
+	},
+	{
+		"fair use: receipts before a refusal", "engine/people.go",
+		`if again || !e.forgetSettled(ctx, user, reply.Counted) {`, `if again || true {`,
+		"./engine", "TestReceiptsAreLookedAtBeforeARefusal",
+	},
+	{
+		"fair use: the challenge", "lua/reserve.lua",
+		`elseif challenge and ARGV[i + 3] ~= '1' then`, `elseif false then`,
+		"./engine", "TestChallengeIsAskedForLast",
+	},
+	{
+		"fair use: few challenges at once", "api/fair/challenge.go",
+		`		return ErrVerifierBusy
+`, `		return nil
+`,
+		"./api/fair", "TestVerifierIsAskedByAFewAtOnce",
+	},
 }
