@@ -177,3 +177,15 @@ func challenge(c *fiber.Ctx, code string) {
 		c.Set(fiber.HeaderWWWAuthenticate, `Bearer error="insufficient_scope"`)
 	}
 }
+
+// Route is one way into the API: a method and a pattern of paths.
+type Route struct{ Method, Path string }
+
+// Routes are all that there are.
+func (a *API) Routes() []Route {
+	var all []Route
+	for _, r := range a.app.GetRoutes(true) {
+		all = append(all, Route{r.Method, r.Path})
+	}
+	return all
+}

@@ -36,6 +36,12 @@ func FuzzDecodeReserve(f *testing.F) {
 	f.Add([]byte(`{"dropId":7,"userId":42,"size":"42"}`))
 	f.Add([]byte(`{"dropId":7,"userName":"ada","email":"ada@example.com"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
+		const caller = 42
+		if b, err := decodeReserve(body, caller); err == nil && (b.user != 0 && b.user != caller || b.userName != "" || b.email != "") {
+			t.Errorf("with a token, somebody else: %+v", b)
+		} else if err != nil && !errors.Is(err, errUserMismatch) {
+			refusal(t, err)
+		}
 		b, err := decodeReserve(body, 0)
 		if err != nil {
 			refusal(t, err)

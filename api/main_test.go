@@ -37,6 +37,8 @@ type server struct {
 	env    *harness.Env
 	engine *engine.Engine
 	store  *persist.Store
+	users  *persist.Users
+	api    *api.API
 }
 
 // wiring is how a server differs from the usual.
@@ -82,7 +84,7 @@ func startServer(t *testing.T, env *harness.Env, changes ...func(*wiring)) *serv
 	users, err := persist.NewUsers(persist.UsersConfig{Store: store})
 	must(t, err)
 
-	s := &server{env: env, engine: e, store: store}
+	s := &server{env: env, engine: e, store: store, users: users}
 	if !w.noExpirer {
 		s.startExpirer(t)
 	}
@@ -93,7 +95,9 @@ func startServer(t *testing.T, env *harness.Env, changes ...func(*wiring)) *serv
 	if w.api != nil {
 		w.api(&cfg)
 	}
-	s.client = newClient(t, listen(t, cfg))
+	s.api, err = api.New(cfg)
+	must(t, err)
+	s.client = newClient(t, serve(t, s.api, s.api.Serve))
 	return s
 }
 
@@ -104,10 +108,21 @@ func listen(t *testing.T, cfg api.Config) (address string) {
 	t.Helper()
 	a, err := api.New(cfg)
 	must(t, err)
+	return serve(t, a, a.Serve)
+}
+
+// serveBack opens the back door.
+func (s *server) serveBack(t *testing.T) (address string) {
+	t.Helper()
+	return serve(t, s.api, s.api.ServeBack)
+}
+
+func serve(t *testing.T, a *api.API, by func(net.Listener) error) (address string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	served := make(chan error, 1)
-	go func() { served <- a.Serve(l) }()
+	go func() { served <- by(l) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

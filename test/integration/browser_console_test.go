@@ -17,7 +17,7 @@ func TestBrowserConsole(t *testing.T) {
 	server := d.serve(t)
 	s := newShop(t, server)
 	b := newBrowser(t)
-	console, shop := b.visit(server, "/console"), b.visit(server, "/")
+	console, shop := b.visit(server, consoleOf(0)), b.visit(server, "/")
 	console.state(later, "live")
 
 	// Errors stand beside their fields.

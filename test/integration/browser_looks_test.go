@@ -54,7 +54,7 @@ func TestBrowserLooks(t *testing.T) {
 		shop.fits(look.name)
 		shop.picture("shop-" + look.name)
 
-		console := b.visit(server, fmt.Sprintf("/console#%d", upcoming), screen(look.width, look.height, look.dark))
+		console := b.visit(server, consoleOf(upcoming), screen(look.width, look.height, look.dark))
 		console.state(later, "live")
 		console.shows(later, tid("", "figure-total"), "50")
 		console.fits(look.name)

@@ -161,7 +161,7 @@ func TestBrowserRestart(t *testing.T) {
 	s := newShop(t, server)
 	id := s.open(5, nil)
 	b := newBrowser(t)
-	shop, console := b.visit(server, "/"), b.visit(server, fmt.Sprintf("/console#%d", id))
+	shop, console := b.visit(server, "/"), b.visit(server, consoleOf(id))
 	shop.introduce("Finn", "finn@example.com")
 	shop.shows(later, tid(card(id), "available"), "5")
 	shop.press(tid(card(id), "reserve"))

@@ -61,6 +61,14 @@ func newBrowser(t testing.TB) *browser {
 	return &browser{t: t, ctx: ctx}
 }
 
+// consoleOf is the console on a drop, or on none (0), with the admin token.
+func consoleOf(drop int64) string {
+	if drop == 0 {
+		return "/console#token=" + harness.AdminToken
+	}
+	return fmt.Sprintf("/console#%d&token=%s", drop, harness.AdminToken)
+}
+
 // visitor is one person's tab, and what went wrong in it.
 type visitor struct {
 	t    testing.TB

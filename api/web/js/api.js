@@ -18,6 +18,13 @@ export class ApiError extends Error {
   }
 }
 
+let credentials = { headers: () => ({}), refused: () => {} };
+
+/** Has every call bring headers(), and tells refused(headers) which of them an answer does not take (401). */
+export function identify(by) {
+  credentials = by;
+}
+
 /** GET path: resolves to the parsed answer, rejects with an ApiError. */
 export function get(path) {
   return call(path, { method: "GET", headers: {} });
@@ -35,9 +42,10 @@ export function post(path, body, headers = {}) {
 async function call(path, options) {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), TIMEOUT);
+  const brought = credentials.headers();
   let response, text;
   try {
-    response = await fetch(path, { ...options, signal: abort.signal, cache: "no-store" });
+    response = await fetch(path, { ...options, headers: { ...options.headers, ...brought }, signal: abort.signal, cache: "no-store" });
     text = await response.text();
   } catch {
     const message = abort.signal.aborted ? "The server did not answer in time" : "The server could not be reached";
@@ -48,6 +56,7 @@ async function call(path, options) {
   hint(response.headers.get("Date"));
   const body = parse(text);
   if (response.ok && body !== undefined) return body;
+  if (response.status === 401) credentials.refused(brought);
   throw new ApiError({
     status: response.status,
     // What stands in front of the server answers in its own way, so not every error has a code.

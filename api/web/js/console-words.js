@@ -37,6 +37,7 @@ export function failure(error) {
 function reason({ code, status, message }) {
   if (code === "offline") return "The server cannot be reached.";
   if (code === "drop_not_found") return "This drop does not exist (404).";
+  if (status === 401) return "The admin token is missing, or is not the right one (401).";
   if (status === 503) return "The server answers, but cannot serve this now (503).";
   return `${message} (${status}).`;
 }

@@ -8,6 +8,7 @@ import { Holds } from "./console-holds.js";
 import { DropList } from "./console-list.js";
 import { poll } from "./console-poll.js";
 import { Sale } from "./console-sale.js";
+import { signIn } from "./console-sign-in.js";
 import { Watch } from "./console-watch.js";
 import { failure, timeOfDay } from "./console-words.js";
 import { setText } from "./dom.js";
@@ -22,6 +23,11 @@ const WATCHES = 8; // drops whose histories are kept
 const byId = (id) => document.getElementById(id);
 const connection = document.querySelector('[data-testid="connection"]');
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+signIn(() => {
+  polling?.again();
+  holds.again();
+});
 
 const list = new DropList(byId("drop-list"));
 const sale = new Sale();
