@@ -19,7 +19,8 @@ LABEL org.opencontainers.image.title="Holdfast" \
       org.opencontainers.image.description="A reservation engine for limited drops" \
       org.opencontainers.image.licenses="ISC"
 COPY --from=build /out/holdfast /usr/local/bin/holdfast
-USER nonroot:nonroot
+# Its user nonroot, as a number: Kubernetes' runAsNonRoot cannot look names up.
+USER 65532:65532
 ENV HOLDFAST_HOST=0.0.0.0 HOLDFAST_PORT=3000
 EXPOSE 3000
 STOPSIGNAL SIGTERM

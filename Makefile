@@ -25,7 +25,7 @@ VULN = .ci/tool govulncheck golang.org/x/vuln v1.9.0 golang.org/x/vuln/cmd/govul
 K6   = .ci/tool k6 go.k6.io/k6 v1.8.1 go.k6.io/k6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fault mutate sim fuzz lint bench bench-live k6 pictures clean go servers compiler browser node prometheus
+.PHONY: help run build test test-unit fault mutate sim fuzz lint bench bench-live k6 pictures secrets clean go servers compiler browser node prometheus
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -83,7 +83,10 @@ pictures: go servers compiler browser ## Take the pages' pictures into PICTURES 
 	mkdir -p $(PICTURES)
 	HOLDFAST_PICTURES=$(abspath $(PICTURES)) go test -count 1 -run '^TestBrowser(Looks|Console)' ./test/integration
 
-clean: ## Remove what was built; the data of `make run` in .holdfast stays
+secrets: ## Make the passwords of docker compose, in .secrets
+	@.ci/secrets
+
+clean: ## Remove what was built; the data of `make run` in .holdfast and .secrets stay
 	rm -rf bin
 
 go:

@@ -27,12 +27,21 @@ var settings = []setting{
 		"a restart of Redis forgets holds and purchases that were acknowledged"},
 	{"appendfsync", is("always"), "always",
 		"a crash of Redis can lose up to two seconds of acknowledged purchases"},
-	{"notify-keyspace-events", hasExpiredEvents, "Ex",
+	{notifySetting, hasExpiredEvents, "Ex",
 		"lapsed holds are found by the deadline sweep alone"},
 }
 
+const notifySetting = "notify-keyspace-events"
+
 func hasExpiredEvents(v string) bool {
 	return strings.Contains(v, "E") && strings.ContainsAny(v, "xA")
+}
+
+// SettingProblem is one setting of Redis that is not as it should be.
+type SettingProblem struct {
+	Setting string // its name; "" where none can be read
+	Breaks  bool   // without any fault of others it breaks a promise
+	Says    string // a sentence: what it is, should be, and costs
 }
 
 // CheckSettings compares the settings of Redis, on a cluster of every master,
@@ -40,24 +49,38 @@ func hasExpiredEvents(v string) bool {
 // breaks one. Expired-key events are switched on where that is allowed. It fails
 // only when Redis does not answer.
 func (e *Engine) CheckSettings(ctx context.Context) ([]string, error) {
+	found, err := e.reviewSettings(ctx, true)
+	var problems []string
+	for _, p := range found {
+		problems = append(problems, p.Says)
+	}
+	return problems, err
+}
+
+// ReviewSettings is CheckSettings for who wants to know more: it changes nothing.
+func (e *Engine) ReviewSettings(ctx context.Context) ([]SettingProblem, error) {
+	return e.reviewSettings(ctx, false)
+}
+
+func (e *Engine) reviewSettings(ctx context.Context, mend bool) ([]SettingProblem, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 	defer cancel()
 	cluster, ok := e.redis.(*redis.ClusterClient)
 	if !ok {
-		return checkServer(ctx, e.redis, "Redis")
+		return reviewServer(ctx, e.redis, "Redis", mend)
 	}
 	masters, err := mastersOf(ctx, cluster, e.cfg.CallTimeout)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	var problems []string
+	var problems []SettingProblem
 	silent := 0
 	for _, addr := range slices.Sorted(maps.Keys(masters)) {
 		name := "Redis at " + addr
-		found, err := checkServer(ctx, masters[addr], name)
+		found, err := reviewServer(ctx, masters[addr], name, mend)
 		if err != nil {
 			silent++
-			found = []string{fmt.Sprintf("%s does not answer (%v): its settings are not checked", name, err)}
+			found = []SettingProblem{{Says: fmt.Sprintf("%s does not answer (%v): its settings are not checked", name, err)}}
 		}
 		if problems = append(problems, found...); silent == len(masters) {
 			return nil, err
@@ -66,33 +89,36 @@ func (e *Engine) CheckSettings(ctx context.Context) ([]string, error) {
 	return problems, nil
 }
 
-func checkServer(ctx context.Context, c redis.Cmdable, name string) ([]string, error) {
-	var problems []string
+func reviewServer(ctx context.Context, c redis.Cmdable, name string, mend bool) ([]SettingProblem, error) {
+	var problems []SettingProblem
 	for _, s := range settings {
 		have, err := c.ConfigGet(ctx, s.name).Result()
 		if err != nil {
 			if pingErr := c.Ping(ctx).Err(); pingErr != nil {
 				return nil, unavailable(pingErr)
 			}
-			return []string{fmt.Sprintf("%s does not let its settings be read (%v): see to it that it has maxmemory-policy noeviction, "+
-				"appendonly yes, appendfsync always and notify-keyspace-events Ex", name, err)}, nil
+			return []SettingProblem{{Says: fmt.Sprintf("%s does not let its settings be read (%v): see to it that it has maxmemory-policy noeviction, "+
+				"appendonly yes, appendfsync always and notify-keyspace-events Ex", name, err)}}, nil
 		}
 		value := have[s.name]
 		if s.ok(value) {
 			continue
 		}
-		if s.name == "notify-keyspace-events" {
+		if s.name == notifySetting && mend {
 			if c.ConfigSet(ctx, s.name, value+"Ex").Err() == nil {
 				continue
 			}
 		}
-		problems = append(problems, fmt.Sprintf("%s has %s %q and should have %q: %s", name, s.name, value, s.want, s.costs))
+		problems = append(problems, SettingProblem{
+			Setting: s.name, Breaks: s.name != notifySetting,
+			Says: fmt.Sprintf("%s has %s %q and should have %q: %s", name, s.name, value, s.want, s.costs),
+		})
 	}
 	replicas := replicasOf(ctx, c)
 	const enough = "min-replicas-to-write"
 	if have, err := c.ConfigGet(ctx, enough).Result(); err == nil && replicas > 0 && have[enough] == "0" {
-		problems = append(problems, fmt.Sprintf("%s has %d replicas and %s 0, and should have 1 or more: "+
-			"when it is cut off and a replica takes its place, it goes on accepting holds and purchases that will be lost", name, replicas, enough))
+		problems = append(problems, SettingProblem{Setting: enough, Says: fmt.Sprintf("%s has %d replicas and %s 0, and should have 1 or more: "+
+			"when it is cut off and a replica takes its place, it goes on accepting holds and purchases that will be lost", name, replicas, enough)})
 	}
 	return problems, nil
 }

@@ -78,7 +78,7 @@ func (x *Expirer) listen(ctx context.Context) {
 func (x *Expirer) listenTo(ctx context.Context, client interface {
 	PSubscribe(ctx context.Context, channels ...string) *redis.PubSub
 }) {
-	subscribe := func() *redis.PubSub { return client.PSubscribe(ctx, "__keyevent@*__:expired") }
+	subscribe := func() *redis.PubSub { return client.PSubscribe(ctx, expiredPattern) }
 	for msg := range receive(ctx, subscribe) {
 		switch msg := msg.(type) {
 		case *redis.Subscription:
@@ -135,6 +135,9 @@ func (x *Expirer) listenToMasters(ctx context.Context, cluster *redis.ClusterCli
 		}
 	}
 }
+
+// expiredPattern is the channels on which Redis tells of expired keys.
+const expiredPattern = "__keyevent@*__:expired"
 
 // mastersOf are clients of the masters that serve slots, by address.
 func mastersOf(ctx context.Context, cluster *redis.ClusterClient, timeout time.Duration) (map[string]*redis.Client, error) {

@@ -26,6 +26,7 @@ type cli struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the database to this version's schema."`
 	Seed    seedCommand    `cmd:"" help:"Add sample drops and people."`
 	Audit   auditCommand   `cmd:"" help:"Compare Redis with Postgres, every drop and size; exit 1 on a difference."`
+	Doctor  doctorCommand  `cmd:"" help:"Check a deployment, and say how to mend what is wrong; exit 1 where something is."`
 	Rebuild rebuildCommand `cmd:"" help:"Set Redis right from Postgres: all drops, or one."`
 	Holds   holdsCommand   `cmd:"" help:"List who holds a unit, and what is overdue."`
 	Release releaseCommand `cmd:"" help:"Give held units back: by reservation, or all that is overdue."`
@@ -47,7 +48,7 @@ const description = `Holdfast holds a unit of a limited drop for a person for a 
 Start with "holdfast dev". Every flag can be set in the environment as HOLDFAST_<FLAG>; PORT is honoured too. Secrets can be given as files: HOLDFAST_<FLAG>_FILE has the path.`
 
 // errDiffers ends the process with status 1 and no further word: the table has
-// said it.
+// said it. So does the doctor's.
 var errDiffers = errors.New("differences found")
 
 func main() {
