@@ -40,7 +40,7 @@ func TestDeadDeliveries(t *testing.T) {
 	if fmt.Sprint(events) != "[purchase_3 purchase_2 purchase_1]" {
 		t.Fatalf("dead: %v", events)
 	}
-	if events, _ := page("?limit=1&before=" + fmt.Sprint(ids[0])); fmt.Sprint(events) != "[purchase_2]" {
+	if events, _ := page(fmt.Sprintf("?limit=1&before=%d", ids[0])); fmt.Sprint(events) != "[purchase_2]" {
 		t.Errorf("second page: %v", events)
 	}
 	again := fmt.Sprintf("/api/admin/webhooks/%d/resend", ids[1])

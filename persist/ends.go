@@ -49,7 +49,7 @@ func (s *Store) writeEnds(ctx context.Context, partition int, epoch int64, ends 
 				AS e (id, drop_id, user_id, size, status, created, deadline, ended)
 			ORDER BY id
 			ON CONFLICT (id) DO NOTHING
-			RETURNING id, drop_id, user_id, size, status, created_at, deadline, ended_at)`+out.expired()+`
+			RETURNING status`+out.also(`, id, drop_id, user_id, size, created_at, deadline, ended_at`)+`)`+out.also(expired)+`
 		SELECT status, count(*) FROM added GROUP BY status`,
 		out.args(all.ids, all.drops, all.users, all.sizes, all.statuses, all.created, all.deadlines, all.ended)...,
 	).Query(func(rows pgx.Rows) error {
@@ -76,13 +76,13 @@ func (s *Store) writeEnds(ctx context.Context, partition int, epoch int64, ends 
 				WHERE NOT EXISTS (SELECT FROM refused_purchases AS r WHERE r.id = e.id)
 				ORDER BY e.id
 				ON CONFLICT (id) DO NOTHING
-				RETURNING id, drop_id, user_id, size, pool, purchased_at),
+				RETURNING drop_id, pool`+out.also(`, id, user_id, size, purchased_at`)+`),
 			sums AS (
 				SELECT drop_id, pool, count(*) AS n FROM added GROUP BY drop_id, pool),
 			counted AS (
 				UPDATE drop_sizes AS s SET sold = s.sold + sums.n
-				FROM sums WHERE s.drop_id = sums.drop_id AND s.size = sums.pool
-				RETURNING s.drop_id, s.size, s.sold, s.total_stock)`+out.purchased()+`
+				FROM sums WHERE s.drop_id = sums.drop_id AND s.size = sums.pool`+out.also(`
+				RETURNING s.drop_id, s.size, s.sold, s.total_stock`)+`)`+out.also(purchased)+`
 			SELECT coalesce(sum(n), 0)::bigint FROM sums`,
 			out.args(sold.ids, sold.drops, sold.users, sold.sizes, sold.ended)...,
 		).QueryRow(func(row pgx.Row) error { return row.Scan(&w.purchases) })

@@ -44,12 +44,16 @@ func (o outbox) args(args ...any) []any {
 	return append(args, o.urls, o.events)
 }
 
-// expired follows the reservations added; its arguments are $9 and $10.
-func (o outbox) expired() string {
+// also is SQL that only an outbox with subscriptions needs.
+func (o outbox) also(sql string) string {
 	if len(o.urls) == 0 {
 		return ""
 	}
-	return `,
+	return sql
+}
+
+// expired follows the reservations added; its arguments are $9 and $10.
+const expired = `,
 		events AS (
 			INSERT INTO webhook_outbox (id, type, drop_id, reservation_id, user_id, size, created_at, deadline, occurred_at)
 			SELECT 'expired_' || id, '` + EventReservationExpired + `', drop_id, id, user_id, size, created_at, deadline, ended_at
@@ -61,16 +65,11 @@ func (o outbox) expired() string {
 			INSERT INTO webhook_deliveries (event_id, url)
 			SELECT e.id, s.url FROM events AS e JOIN unnest($9::text[], $10::text[]) AS s (url, type) ON s.type = e.type
 			ON CONFLICT (event_id, url) DO NOTHING)`
-}
 
 // purchased follows the purchases added and the sizes counted; its arguments
 // are $6 and $7. A drop is sold out where its last unit is among them: the
 // sizes that did not change are as they were, since all of the drop are locked.
-func (o outbox) purchased() string {
-	if len(o.urls) == 0 {
-		return ""
-	}
-	return `,
+const purchased = `,
 		sold_out AS (
 			SELECT drop_id, sum(total_stock)::bigint AS total FROM (
 				SELECT drop_id, sold, total_stock FROM counted
@@ -95,4 +94,3 @@ func (o outbox) purchased() string {
 			INSERT INTO webhook_deliveries (event_id, url)
 			SELECT e.id, s.url FROM events AS e JOIN unnest($6::text[], $7::text[]) AS s (url, type) ON s.type = e.type
 			ON CONFLICT (event_id, url) DO NOTHING)`
-}

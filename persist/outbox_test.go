@@ -68,8 +68,7 @@ func TestEventsAreWrittenWithWhatTheyTellOf(t *testing.T) {
 	e.add(d.ID, rec("p", d.ID, 5, user, "42"), rec("x", d.ID, 6, user, "43"))
 	e.drain(w)
 	soldOut := fmt.Sprintf("sold_out_%d_3", d.ID)
-	sold := []string{first, eventID("purchase", d.ID, 4), eventID("purchase", d.ID, 5), soldOut}
-	e.tells(sales.URL, sold...)
+	e.tells(sales.URL, first, eventID("purchase", d.ID, 4), eventID("purchase", d.ID, 5), soldOut)
 
 	list, err := e.store.ClaimDeliveries(t.Context(), allURL, 100, time.Minute)
 	must(t, err)
@@ -96,8 +95,8 @@ func TestEventsAreWrittenWithWhatTheyTellOf(t *testing.T) {
 	must(t, err)
 	e.add(d.ID, rec("p", d.ID, 7, user, "43"))
 	e.drain(w)
-	sold = append(sold, eventID("purchase", d.ID, 7), fmt.Sprintf("sold_out_%d_4", d.ID))
-	e.tells(sales.URL, sold...)
+	e.tells(sales.URL, first, eventID("purchase", d.ID, 4), eventID("purchase", d.ID, 5), soldOut,
+		eventID("purchase", d.ID, 7), fmt.Sprintf("sold_out_%d_4", d.ID))
 }
 
 // What arrives again is not told of again, also when the outbox has forgotten it.
@@ -161,8 +160,8 @@ func TestSoldOutIsToldOnceByManyWriters(t *testing.T) {
 	d := e.drop(engine.SizeStock{Size: "42", Stock: stock}, engine.SizeStock{Size: "43", Stock: stock})
 	user := e.user()
 	writers := make([]*persist.Writer, 0, 3)
-	for i := range 3 {
-		writers = append(writers, e.writer(fmt.Sprint(i), func(c *persist.WriterConfig) {
+	for _, name := range []string{"one", "two", "three"} {
+		writers = append(writers, e.writer(name, func(c *persist.WriterConfig) {
 			c.Batch, c.Webhooks = 7, []persist.Subscription{everything()}
 		}))
 	}

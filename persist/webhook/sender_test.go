@@ -164,6 +164,10 @@ func TestSlowReceiverDoesNotStarveAnother(t *testing.T) {
 		t.Errorf("%d events at the quick receiver, want 200", n)
 	}
 	e.eventually("the slow receiver to have all that it may", func() bool { return len(slow.each()) == 4 })
+	// All the rest waits in Postgres, untouched.
+	if n := e.count(`SELECT count(*) FROM webhook_deliveries WHERE url = $1 AND attempts = 0`, slow.URL); n != 196 {
+		t.Errorf("%d deliveries are untouched, want 196", n)
+	}
 	began := time.Now()
 	stop()
 	if took := time.Since(began); took > 10*time.Second {

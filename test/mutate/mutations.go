@@ -255,4 +255,65 @@ var mutations = []mutation{
 `,
 		"./api/fair", "TestVerifierIsAskedByAFewAtOnce",
 	},
+	{
+		"webhooks: no private address", "persist/webhook/guard.go",
+		`case !public(ip):`, `case false:`,
+		"./persist/webhook", "TestGuard|TestAddressIsForbidden",
+	},
+	{
+		"webhooks: what a mapped address means", "persist/webhook/guard.go",
+		`ip = ip.Unmap().WithZone("")`, `ip = ip.WithZone("")`,
+		"./persist/webhook", "TestGuard",
+	},
+	{
+		"webhooks: the guard at the dialer", "persist/webhook/post.go",
+		`		Control: guard{allow: s.cfg.Allow, plain: r.Plain()}.control,
+`, ``,
+		"./persist/webhook", "TestAddressIsForbidden",
+	},
+	{
+		"webhooks: redirects", "persist/webhook/post.go",
+		`return http.ErrUseLastResponse`, `return nil`,
+		"./persist/webhook", "TestAnswersThatAreNoSuccess",
+	},
+	{
+		"webhooks: in the transaction", "persist/ends.go",
+		`	err := s.pool.SendBatch(ctx, batch).Close()
+`, `	if len(sold.ids) > 0 && len(out.urls) > 0 {
+		_, _ = s.pool.Exec(ctx, "INSERT INTO webhook_outbox (id, type, drop_id, reservation_id, user_id, size, occurred_at) SELECT 'purchase_' || $1::bigint, 'purchase.completed', $2::bigint, $1::bigint, $3::bigint, '', now() ON CONFLICT DO NOTHING", sold.ids[0], sold.drops[0], sold.users[0])
+	}
+	err := s.pool.SendBatch(ctx, batch).Close()
+`,
+		"./persist", "TestEventsAreInTheSameTransaction",
+	},
+	{
+		"webhooks: of rows really inserted", "persist/outbox.go",
+		`			FROM added
+			UNION ALL`, `			FROM purchases WHERE id = ANY ($1::bigint[])
+			UNION ALL`,
+		"./persist", "TestEventsOfReplaysAreNotRepeated",
+	},
+	{
+		"webhooks: sold out of all sizes", "persist/outbox.go",
+		`				UNION ALL
+				SELECT s.drop_id`, `				UNION ALL
+				SELECT -s.drop_id`,
+		"./persist", "TestEventsAreWrittenWithWhatTheyTellOf",
+	},
+	{
+		"webhooks: the lease", "persist/deliveries.go",
+		`SET attempts = d.attempts + 1, next_at = now() + $3 * interval '1 millisecond'`,
+		`SET attempts = d.attempts + 1, next_at = now() + 0 * $3 * interval '1 millisecond'`,
+		"./persist/webhook", "TestSenderDies|TestTwoSendersShareTheWork",
+	},
+	{
+		"webhooks: late results", "persist/deliveries.go",
+		`d.state = 'waiting' AND d.attempts = a.number`, `d.state = 'waiting'`,
+		"./persist/webhook", "TestLateResults",
+	},
+	{
+		"webhooks: as many as there are places", "persist/webhook/line.go",
+		`free := l.cfg.Concurrency - l.flying - len(l.kept)`, `free := l.cfg.Concurrency`,
+		"./persist/webhook", "TestSlowReceiverDoesNotStarveAnother",
+	},
 }
