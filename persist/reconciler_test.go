@@ -200,6 +200,9 @@ func TestFencedUntilCompared(t *testing.T) {
 	if err := s.engine.Open(t.Context(), other); !errors.Is(err, engine.ErrFenced) {
 		t.Errorf("open: %v", err)
 	}
+	if _, err := s.engine.Change(t.Context(), d.ID, engine.Change{Number: 1, State: engine.StatePaused}); !errors.Is(err, engine.ErrFenced) {
+		t.Errorf("change: %v", err)
+	}
 	s.wants(d.ID, 9, 1, 0)
 	before := s.engine.Epoch(0)
 	must(t, s.recon.Settle(t.Context()))

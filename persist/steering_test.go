@@ -20,7 +20,10 @@ import (
 
 // dying is a process that dies around a call of a script: its connection ends
 // before the script is sent, or before the answer comes.
-type dying struct{ before, after atomic.Bool }
+type dying struct {
+	before, after atomic.Bool
+	meanwhile     func() // what happens once while the first answer is on its way; nil: nothing
+}
 
 var errDied = errors.New("the process died")
 
@@ -44,6 +47,10 @@ func (d *dying) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			return errDied
 		}
 		err := next(ctx, cmd)
+		if happens := d.meanwhile; err == nil && happens != nil {
+			d.meanwhile = nil
+			happens()
+		}
 		if err == nil && d.after.Load() {
 			cmd.SetErr(errDied)
 			return errDied
@@ -311,4 +318,21 @@ func TestTwoSteer(t *testing.T) {
 	if n := s.count(`SELECT count(*) FROM admin_log WHERE action = 'change'`); n != 40 {
 		t.Errorf("%d entries in the log, want 40", n)
 	}
+}
+
+// TestDecisionOfAnEpochBefore has a rebuild come between Redis's decision and Postgres:
+// what was decided before counts for nothing, since the Redis that decided may be gone.
+func TestDecisionOfAnEpochBefore(t *testing.T) {
+	s := newShop(t)
+	d := s.sells(0, engine.SizeStock{Stock: 3})
+	earlier := s.keep()
+	mortal, death := s.mortal()
+	death.meanwhile = func() {
+		s.promote(earlier)
+		must(t, s.recon.Settle(t.Context()))
+	}
+	if _, err := mortal.Change(t.Context(), d.ID, add("", 2), operator, ""); err != nil {
+		t.Errorf("change: %v", err)
+	}
+	s.settled(d.ID, 5)
 }

@@ -154,9 +154,8 @@ var mutations = []mutation{
 		"./persist", "TestWriterOfAnEpochBefore",
 	},
 	{
-		"Postgres: never more than there is", "persist/migrations/00001_schema.sql",
-		`CONSTRAINT drop_sizes_sold_within_stock CHECK (sold BETWEEN 0 AND total_stock)`,
-		`CONSTRAINT drop_sizes_sold_within_stock CHECK (sold >= 0)`,
+		"Postgres: never more than there is", "persist/migrations/00005_steer.sql",
+		`CHECK (sold BETWEEN 0 AND total_stock + coming)`, `CHECK (sold >= 0)`,
 		"./persist", "TestWriterRefusesToOversell",
 	},
 	{
@@ -186,6 +185,55 @@ var mutations = []mutation{
 		`		c.abandon(drop, m)
 `, ``,
 		"./engine", "TestCombinerDoesNotSendWhatNobodyWaitsFor",
+	},
+	{
+		"change: what is available", "lua/change.lua",
+		`if available < 0 then wrong = wrong or NOT_ENOUGH end`, ``,
+		"./engine", "TestStockIsAddedAndTakenAway",
+	},
+	{
+		"change: decided once", "lua/change.lua",
+		`if tonumber(number) == last then return reply(tonumber(d[8]), 1) end`, ``,
+		"./engine", "TestChangeIsDecidedOnce",
+	},
+	{
+		"change: not after a later one", "lua/change.lua",
+		`if tonumber(number) < last then return reply(OVERTAKEN, 1) end`, ``,
+		"./engine", "TestChangeIsDecidedOnce",
+	},
+	{
+		"change: ended is final", "lua/change.lua",
+		`if d[1] == 'ended' or (old_end > 0 and now >= old_end) then`, `if false then`,
+		"./engine", "TestPauseResumeEnd",
+	},
+	{
+		"change: before the start", "lua/change.lua",
+		`elseif (early or starts ~= '') and now >= old_start then`, `elseif false then`,
+		"./engine", "TestTimesAreMoved",
+	},
+	{
+		"change: a limit that was not counted", "lua/change.lua",
+		`elseif limit ~= '' and tonumber(d[4]) == 0 and tonumber(limit) > 0 and taken > 0 then`, `elseif false then`,
+		"./engine", "TestLimitIsChanged",
+	},
+	{
+		"fence: change", "lua/change.lua", fence, noFence,
+		"./persist", "TestFencedUntilCompared",
+	},
+	{
+		"change: units that are coming", "persist/change.go",
+		`if coming <= 0 {`, `if true {`,
+		"./persist", "TestChangeCutShort",
+	},
+	{
+		"change: the epoch of the decision", "persist/change.go",
+		"SELECT require_epoch($1, $2)`, partition, d.Epoch", "SELECT $1::bigint + $2::bigint`, partition, d.Epoch",
+		"./persist", "TestDecisionOfAnEpochBefore",
+	},
+	{
+		"rebuild: terms that Redis lacks", "persist/rebuild_terms.go",
+		`return w.claim.Steer(ctx, unsold(d))`, `return nil`,
+		"./persist", "TestRebuildKeepsChanges",
 	},
 	{
 		"reads: what was acknowledged", "api/changes.go",

@@ -3,6 +3,7 @@
 import { hint } from "./clock.js";
 
 const TIMEOUT = 10_000;
+const DOWNLOAD_TIMEOUT = 10 * 60_000;
 
 /**
  * Why a call failed. Decide on code: one of the API's, or "offline" where no
@@ -39,13 +40,33 @@ export function post(path, body, headers = {}) {
   });
 }
 
-async function call(path, options) {
+/** PATCH path with body as JSON: as post. */
+export function patch(path, body, headers = {}) {
+  return call(path, {
+    method: "PATCH",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  });
+}
+
+/** DELETE path: as get. */
+export function remove(path) {
+  return call(path, { method: "DELETE", headers: {} });
+}
+
+/** GET path: resolves to the answer as a file. */
+export function download(path) {
+  return call(path, { method: "GET", headers: {} }, { timeout: DOWNLOAD_TIMEOUT, file: true });
+}
+
+async function call(path, options, { timeout = TIMEOUT, file = false } = {}) {
   const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), TIMEOUT);
+  const timer = setTimeout(() => abort.abort(), timeout);
   const brought = credentials.headers();
   let response, text;
   try {
     response = await fetch(path, { ...options, headers: { ...options.headers, ...brought }, signal: abort.signal, cache: "no-store" });
+    if (file && response.ok) return await response.blob();
     text = await response.text();
   } catch {
     const message = abort.signal.aborted ? "The server did not answer in time" : "The server could not be reached";

@@ -1,7 +1,8 @@
 // The live holds of the chosen drop, soonest deadline first, counting down by the server's clock.
 
-import { get } from "./api.js";
+import { get, remove } from "./api.js";
 import { now, sync } from "./clock.js";
+import { confirm } from "./console-confirm.js";
 import { poll } from "./console-poll.js";
 import { failure, units } from "./console-words.js";
 import { el, setAttribute, setText } from "./dom.js";
@@ -24,6 +25,7 @@ export class Holds {
   /** Shows the holds of a drop from now on, or of none (null). */
   watch(id) {
     this.polling?.close();
+    this.id = id;
     this.#show([]);
     setText(this.parts.count, "");
     this.#say(id === null ? "" : "Loading the holds…");
@@ -74,7 +76,26 @@ export class Holds {
       el("th", { scope: "row" }, String(hold.id)),
       el("td", { class: "person", title: person }, person), // cut short where there is little room
       el("td", {}, hold.size ?? "–"),
-      left);
+      left,
+      el("td", { class: "act" }, this.#releaseButton(hold, person)));
+  }
+
+  #releaseButton(hold, person) {
+    const button = el("button", { type: "button", class: "button button-small button-quiet", "data-testid": "release", "aria-label": `Release hold ${hold.id}` }, "Release");
+    button.addEventListener("click", async () => {
+      const sure = await confirm(`Release hold ${hold.id}?`, `${person} cannot buy this unit any more. It is for sale again at once.`, "Release");
+      if (!sure) return;
+      button.disabled = true;
+      try {
+        await remove(`/api/drops/${this.id}/holds/${hold.id}`);
+        this.#say(`Hold ${hold.id} is released.`);
+      } catch (error) {
+        this.#say(`Hold ${hold.id} was not released: ${error.message}.`);
+        button.disabled = false;
+      }
+      this.again();
+    });
+    return button;
   }
 
   #say(words) {

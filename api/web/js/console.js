@@ -7,8 +7,10 @@ import { CreateForm } from "./console-create.js";
 import { Holds } from "./console-holds.js";
 import { DropList } from "./console-list.js";
 import { poll } from "./console-poll.js";
+import { Reports } from "./console-reports.js";
 import { Sale } from "./console-sale.js";
 import { signIn } from "./console-sign-in.js";
+import { Steer } from "./console-steer.js";
 import { Watch } from "./console-watch.js";
 import { failure, timeOfDay } from "./console-words.js";
 import { setText } from "./dom.js";
@@ -31,6 +33,11 @@ signIn(() => {
 
 const list = new DropList(byId("drop-list"));
 const sale = new Sale();
+const steer = new Steer((drop) => {
+  catalogue.put([drop]);
+  anew();
+});
+new Reports(() => chosen);
 const holds = new Holds({ rows: byId("holds-rows"), note: byId("holds-note"), count: byId("holds-count"), scroll: byId("holds-scroll") });
 const catalogue = new Catalogue({ onChange: changed });
 const watches = new Map(); // id to Watch, the latest looked at last
@@ -208,7 +215,9 @@ function picture() {
   stale = false;
   list.show(catalogue.all(), chosen, time);
   const drop = catalogue.get(chosen);
-  if (drop) sale.show(drop, watches.get(chosen), time);
+  if (!drop) return;
+  sale.show(drop, watches.get(chosen), time);
+  steer.show(drop, time);
 }
 
 // anew shows at once what the reader has asked for.
