@@ -20,7 +20,7 @@ func (a *API) createDrop(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	d, err := a.catalogue.create(ctx, a.engine, n)
 	a.shelf.created()
 	if err != nil {

@@ -24,7 +24,7 @@ func (a *API) reserve(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	user, err := a.person(ctx, b)
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	r, err := a.engine.Purchase(ctx, id)
 	a.shelf.did(engine.DropOf(id), err)
 	if errors.Is(err, engine.ErrExpired) || errors.Is(err, engine.ErrReservationNotFound) {
@@ -115,7 +115,7 @@ func (a *API) cancel(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	r, err := a.engine.Cancel(ctx, id)
 	a.shelf.did(engine.DropOf(id), err)
 	if err != nil {
@@ -137,7 +137,7 @@ func (a *API) getReservation(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	b, err := a.lookUp(ctx, id)
 	if err != nil {
 		return err

@@ -47,7 +47,11 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	flags := storeFlags{RedisURL: servers.RedisURL(), DatabaseURL: servers.DatabaseURL(), Prefix: "hf", Partitions: 16, MaxLedger: 100_000, MaxMemory: 90}
-	s, err := flags.open(ctx, log)
+	traces, err := newTraces(ctx, c.seeFlags, log)
+	if err != nil {
+		return err
+	}
+	s, err := flags.openTraced(ctx, log, traces)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,11 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 			return err
 		}
 	}
-	s, err := c.open(ctx, log)
+	traces, err := newTraces(ctx, c.seeFlags, log)
+	if err != nil {
+		return err
+	}
+	s, err := c.openTraced(ctx, log, traces)
 	if err != nil {
 		return err
 	}
@@ -194,7 +198,7 @@ func (in *instance) startWriter() (err error) {
 	}
 	in.writer, err = persist.NewWriter(persist.WriterConfig{
 		Ledger: s.engine.Ledger(in.ledgerClient, consumerName(in.listen.Port)),
-		Store:  s.store, ClaimIdle: in.takeover, Log: s.log, Metrics: s.metrics,
+		Store:  s.store, ClaimIdle: in.takeover, Log: s.log, Metrics: s.metrics, Tracer: s.traces.tracer(),
 	})
 	if err != nil {
 		return err
@@ -211,7 +215,7 @@ func (in *instance) startAPI(ctx context.Context) (err error) {
 		Engine: s.engine, Store: s.store, Users: s.users,
 		CORSOrigins: in.listen.CORSOrigins, Buyers: in.listen.Buyers, MaxConns: in.listen.MaxConns,
 		Live:  live.Config{MaxSockets: in.listen.MaxSockets, MaxSocketsPerAddress: in.listen.MaxSocketsPerAddress},
-		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics,
+		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics, Tracer: s.traces.tracer(),
 	})
 	if err != nil {
 		return err

@@ -73,13 +73,19 @@ type stores struct {
 	recon   *persist.Reconciler
 	redis   redis.UniversalClient // the engine's
 	flags   storeFlags
+	traces  *traces // nil: none
 	metrics *prometheus.Registry
 	log     *slog.Logger
 }
 
 // open connects to both stores; close must be called.
-func (f storeFlags) open(ctx context.Context, log *slog.Logger) (_ *stores, err error) {
-	s := &stores{flags: f, metrics: prometheus.NewRegistry(), log: log}
+func (f storeFlags) open(ctx context.Context, log *slog.Logger) (*stores, error) {
+	return f.openTraced(ctx, log, nil)
+}
+
+// openTraced is open, with the calls to both stores shown in the traces.
+func (f storeFlags) openTraced(ctx context.Context, log *slog.Logger, t *traces) (_ *stores, err error) {
+	s := &stores{flags: f, metrics: prometheus.NewRegistry(), log: log, traces: t}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -88,14 +94,17 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger) (_ *stores, err 
 	if s.redis, err = engine.NewClient(engine.ClientConfig{URL: f.RedisURL}); err != nil {
 		return nil, err
 	}
+	if err = t.instrument(s.redis); err != nil {
+		return nil, err
+	}
 	s.engine, err = engine.New(engine.Config{
 		Redis: s.redis, Prefix: f.Prefix, Partitions: f.Partitions,
-		MaxLedger: f.MaxLedger, MaxMemoryPercent: f.MaxMemory, Log: log, Metrics: s.metrics,
+		MaxLedger: f.MaxLedger, MaxMemoryPercent: f.MaxMemory, Log: log, Metrics: s.metrics, Tracer: t.tracer(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if s.store, err = persist.Open(persist.Config{URL: f.DatabaseURL, MaxConns: f.DatabaseConns}); err != nil {
+	if s.store, err = persist.Open(persist.Config{URL: f.DatabaseURL, MaxConns: f.DatabaseConns, Tracer: t.statements()}); err != nil {
 		return nil, err
 	}
 	if s.users, err = persist.NewUsers(persist.UsersConfig{Store: s.store}); err != nil {
@@ -126,6 +135,7 @@ func (s *stores) close() {
 		if s.store != nil {
 			s.store.Close()
 		}
+		s.traces.stop()
 	}()
 	select {
 	case <-done:
