@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
@@ -28,12 +30,24 @@ func audited(e *env, of *engine.Engine, n int, cfg persist.AuditorConfig) []*pro
 	for i := range registries {
 		registries[i] = prometheus.NewRegistry()
 		cfg := cfg
-		cfg.Engine, cfg.Metrics, cfg.Log = of, registries[i], quiet()
+		cfg.Engine, cfg.Metrics, cfg.Log = of, registries[i], slog.New(slog.DiscardHandler)
 		a, err := persist.NewAuditor(cfg)
-		must(e.T, err)
+		must(e, err)
 		running.Go(func() { a.Run(ctx) })
 	}
 	return registries
+}
+
+// served is an engine that serves every partition.
+func (e *env) served(client redis.UniversalClient) *engine.Engine {
+	e.Helper()
+	of, err := engine.New(engine.Config{
+		Redis: client, Prefix: e.Prefix, Partitions: partitions, Standalone: true, Log: slog.New(slog.DiscardHandler),
+	})
+	must(e, err)
+	must(e, of.Start(e.Context()))
+	e.Cleanup(of.Stop)
+	return of
 }
 
 // shown is the value of a metric without labels, and whether there is one.
@@ -52,7 +66,7 @@ func shown(t *testing.T, reg *prometheus.Registry, name string) (float64, bool) 
 func TestAuditorsTakeTurnsAndTellTheSame(t *testing.T) {
 	e := newEnv(t)
 	var running, most, audits atomic.Int64
-	registries := audited(e, e.engine(), 3, persist.AuditorConfig{
+	registries := audited(e, e.served(e.redis), 3, persist.AuditorConfig{
 		Every: 200 * time.Millisecond,
 		Audit: func(context.Context) (int, error) {
 			if now := running.Add(1); now > most.Load() {
@@ -89,7 +103,7 @@ func TestAuditorsTakeTurnsAndTellTheSame(t *testing.T) {
 func TestAnAuditThatTakesLongComesSeldom(t *testing.T) {
 	e := newEnv(t)
 	var audits atomic.Int64
-	audited(e, e.engine(), 2, persist.AuditorConfig{
+	audited(e, e.served(e.redis), 2, persist.AuditorConfig{
 		Every: 100 * time.Millisecond, Timeout: 300 * time.Millisecond,
 		Audit: func(ctx context.Context) (int, error) {
 			audits.Add(1)
@@ -121,10 +135,7 @@ func TestDropMetricsShowTheNewestAlone(t *testing.T) {
 	client, err := engine.NewClient(engine.ClientConfig{URL: proxy.URL(), Timeout: 500 * time.Millisecond})
 	must(t, err)
 	t.Cleanup(func() { must(t, client.Close()) })
-	of, err := engine.New(engine.Config{Redis: client, Prefix: e.Prefix, Partitions: partitions, Standalone: true, Log: quiet()})
-	must(t, err)
-	must(t, of.Start(t.Context()))
-	t.Cleanup(of.Stop)
+	of := e.served(client)
 	var newest int64
 	for range 4 {
 		d := e.drop(engine.SizeStock{Stock: 5})
