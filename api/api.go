@@ -23,6 +23,7 @@ import (
 	recoverer "github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/holdfast/holdfast/api/fair"
 	"github.com/holdfast/holdfast/api/identity"
@@ -81,6 +82,8 @@ type Config struct {
 	// Metrics are served at /metrics, and get those of the API. Defaults to a
 	// registry of its own.
 	Metrics *prometheus.Registry
+	// Tracer traces requests. Defaults to none.
+	Tracer trace.Tracer
 }
 
 // maxBody is the greatest request body in bytes.
@@ -237,6 +240,9 @@ func onlyPost(c *fiber.Ctx) error {
 
 func (a *API) routes() error {
 	a.app.Use(a.named)
+	if a.cfg.Tracer != nil {
+		a.app.Use(a.traced)
+	}
 	a.app.Use(a.lastAnswer)
 	a.app.Use(a.metrics.measure(a.fail))
 	a.app.Use(recoverer.New(recoverer.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))

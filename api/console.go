@@ -52,7 +52,7 @@ func (a *API) figures(c *fiber.Ctx) error {
 	if drop == 0 {
 		return &complaint{"drop", "is required"}
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	now, s, err := a.liveStock(ctx, drop)
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (a *API) listHolds(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	now, s, err := a.liveStock(ctx, drop)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ func (a *API) createDrop(c *fiber.Ctx) error {
 	if n.Challenge && a.cfg.Challenge == nil {
 		return errNoVerifier
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	d, err := a.catalogue.create(ctx, a.engine, n)
 	a.shelf.created()
 	if err != nil {

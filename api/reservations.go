@@ -27,7 +27,7 @@ func (a *API) reserve(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	user := caller
 	if user == 0 {
 		if user, err = a.person(ctx, b); err != nil {
@@ -101,7 +101,7 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	if err := a.fairTo(fair.Purchase, id); err != nil {
 		return err
 	}
-	ctx, owner := a.deadlines.next(), callerOf(c)
+	ctx, owner := a.context(c), callerOf(c)
 	r, err := a.engine.PurchaseBy(ctx, id, owner)
 	a.shelf.did(engine.DropOf(id), err)
 	if errors.Is(err, engine.ErrExpired) || errors.Is(err, engine.ErrReservationNotFound) {
@@ -132,7 +132,7 @@ func (a *API) cancel(c *fiber.Ctx) error {
 	if err := a.fairTo(fair.Cancel, id); err != nil {
 		return err
 	}
-	ctx, owner := a.deadlines.next(), callerOf(c)
+	ctx, owner := a.context(c), callerOf(c)
 	r, err := a.engine.CancelBy(ctx, id, owner)
 	a.shelf.did(engine.DropOf(id), err)
 	if err != nil {
@@ -166,7 +166,7 @@ func (a *API) getReservation(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	b, err := a.lookUp(ctx, id, callerOf(c))
 	if err != nil {
 		return err

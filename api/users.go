@@ -17,7 +17,7 @@ func (a *API) createUser(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	u, created, err := a.users.FindOrCreate(ctx, b.username, b.email)
 	if errors.Is(err, persist.ErrInvalid) {
 		err = &complaint{"username", "cannot be stored"}
@@ -40,7 +40,7 @@ func (a *API) getUser(c *fiber.Ctx) error {
 	if caller := callerOf(c); caller != 0 && caller != id {
 		return errUserNotFound // who else there is, is not theirs to know
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	u, err := a.users.User(ctx, id)
 	if errors.Is(err, persist.ErrNotFound) {
 		err = errUserNotFound

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // combiner puts requests for one drop that arrive while a call is in flight
@@ -31,6 +33,8 @@ type combiner[Q, R any] struct {
 type combinerLimits struct {
 	batch, queue, inFlight int
 	timeout                time.Duration // of one call
+	name                   string        // of the call
+	tracer                 trace.Tracer  // nil: nothing is traced
 }
 
 type lane[Q, R any] struct {
@@ -40,9 +44,10 @@ type lane[Q, R any] struct {
 
 // member is one request of a batch.
 type member[Q, R any] struct {
-	req Q
-	res R
-	err error
+	req  Q
+	res  R
+	err  error
+	from context.Context // of the caller, where calls are traced
 	// done has room for the one word that the outcome is there, so that nobody
 	// waits for a caller who has left.
 	done chan struct{}
@@ -62,6 +67,9 @@ func newCombiner[Q, R any](limits combinerLimits, send func(context.Context, int
 func (c *combiner[Q, R]) do(ctx context.Context, drop int64, req Q) (R, error) {
 	m := c.members.Get().(*member[Q, R]) //nolint:forcetypeassert // nothing else is in the pool
 	m.req = req
+	if c.limits.tracer != nil {
+		m.from = ctx
+	}
 	if err := c.enqueue(drop, m); err != nil {
 		return m.res, err
 	}
@@ -125,7 +133,13 @@ func (c *combiner[Q, R]) fly(drop int64, l *lane[Q, R]) {
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), c.limits.timeout)
-		c.send(ctx, drop, batch)
+		if c.limits.tracer == nil {
+			c.send(ctx, drop, batch)
+		} else {
+			ctx, end := c.span(ctx, drop, batch)
+			c.send(ctx, drop, batch)
+			end()
+		}
 		cancel()
 		for i, m := range batch {
 			batch[i] = nil // it is its caller's from here on

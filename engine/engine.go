@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config is what an Engine is made of.
@@ -64,6 +65,8 @@ type Config struct {
 	Log *slog.Logger
 	// Metrics registers the engine's metrics. Defaults to none.
 	Metrics prometheus.Registerer
+	// Tracer traces the calls that are made for traced requests. Defaults to none.
+	Tracer trace.Tracer
 }
 
 func (c Config) withDefaults() Config {
@@ -152,10 +155,15 @@ func New(cfg Config) (*Engine, error) {
 	}
 	limits := combinerLimits{
 		batch: cfg.MaxBatch, queue: cfg.MaxQueue, inFlight: cfg.InFlight, timeout: cfg.CallTimeout,
+		tracer: cfg.Tracer,
 	}
-	e.reserves = newCombiner(limits, e.reserveBatch)
-	e.purchases = newCombiner(limits, e.purchaseBatch)
-	e.cancels = newCombiner(limits, e.cancelBatch)
+	named := func(name string) combinerLimits {
+		limits.name = name
+		return limits
+	}
+	e.reserves = newCombiner(named("reserve"), e.reserveBatch)
+	e.purchases = newCombiner(named("purchase"), e.purchaseBatch)
+	e.cancels = newCombiner(named("cancel"), e.cancelBatch)
 	return e, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/holdfast/holdfast/engine"
 )
@@ -46,6 +47,8 @@ type WriterConfig struct {
 	Log *slog.Logger
 	// Metrics gets the writer's metrics. Defaults to none being registered.
 	Metrics prometheus.Registerer
+	// Tracer traces the batches that traced purchases are in. Defaults to none.
+	Tracer trace.Tracer
 }
 
 func (c *WriterConfig) defaults() error {

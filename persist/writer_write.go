@@ -59,7 +59,10 @@ func (w *Writer) commit(records []record) error {
 		ends[i] = r.End
 	}
 	var done written
+	spans := w.beginSpans(ends)
+	defer spans.end()
 	err := w.persistently(w.postgres, func(ctx context.Context) (err error) {
+		ctx = spans.in(ctx)
 		began := time.Now()
 		done, err = w.cfg.Store.writeEnds(ctx, records[0].partition, records[0].epoch, ends, w.outbox)
 		if err == nil {

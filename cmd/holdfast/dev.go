@@ -54,8 +54,12 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	flags := storeFlags{RedisURL: servers.RedisURL(), DatabaseURL: servers.DatabaseURL(), Prefix: "hf", Partitions: 16, MaxLedger: 100_000, MaxMemory: 90}
+	traces, err := newTraces(ctx, c.seeFlags, log)
+	if err != nil {
+		return err
+	}
 	fairUse := c.use(false)
-	s, err := flags.open(ctx, log, fairUse.limitPeople)
+	s, err := flags.openTraced(ctx, log, traces, fairUse.limitPeople)
 	if err != nil {
 		return err
 	}

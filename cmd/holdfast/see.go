@@ -18,6 +18,8 @@ import (
 type seeFlags struct {
 	AuditEvery   time.Duration `env:"HOLDFAST_AUDIT_EVERY" default:"1m" help:"How often Redis is compared with Postgres in the background, by all instances together; 0 for never."`
 	MetricsDrops int           `env:"HOLDFAST_METRICS_DROPS" default:"50" help:"Of how many of the newest drops the metrics show the units; 0 for none."`
+	OTLPEndpoint string        `name:"otlp-endpoint" env:"HOLDFAST_OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Where traces go by OTLP over HTTP, such as http://127.0.0.1:4318; by default there are none."`
+	TraceRatio   float64       `env:"HOLDFAST_TRACE_RATIO" default:"0.01" help:"Which part of all requests is traced, from 0 to 1."`
 }
 
 func (f seeFlags) validate() error {
@@ -27,6 +29,14 @@ func (f seeFlags) validate() error {
 	}
 	if f.MetricsDrops < 0 || f.MetricsDrops > 1000 {
 		errs = append(errs, fmt.Errorf("HOLDFAST_METRICS_DROPS (--metrics-drops): %d is not in 0 … 1000", f.MetricsDrops))
+	}
+	if f.TraceRatio < 0 || f.TraceRatio > 1 {
+		errs = append(errs, fmt.Errorf("HOLDFAST_TRACE_RATIO (--trace-ratio): %v is not in 0 … 1", f.TraceRatio))
+	}
+	if f.OTLPEndpoint != "" {
+		if _, err := tracesURL(f.OTLPEndpoint); err != nil {
+			errs = append(errs, fmt.Errorf("HOLDFAST_OTLP_ENDPOINT (--otlp-endpoint): %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }

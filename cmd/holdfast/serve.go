@@ -98,8 +98,12 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 			return err
 		}
 	}
+	traces, err := newTraces(ctx, c.seeFlags, log)
+	if err != nil {
+		return err
+	}
 	fairUse := c.use(true)
-	s, err := c.open(ctx, log, fairUse.limitPeople)
+	s, err := c.openTraced(ctx, log, traces, fairUse.limitPeople)
 	if err != nil {
 		return err
 	}
@@ -222,7 +226,7 @@ func (in *instance) startWriter() (err error) {
 	in.writer, err = persist.NewWriter(persist.WriterConfig{
 		Webhooks: subscriptions,
 		Ledger:   s.engine.Ledger(in.ledgerClient, consumerName(in.listen.Port)),
-		Store:    s.store, ClaimIdle: in.takeover, Log: s.log, Metrics: s.metrics,
+		Store:    s.store, ClaimIdle: in.takeover, Log: s.log, Metrics: s.metrics, Tracer: s.traces.tracer(),
 	})
 	if err != nil {
 		return err
@@ -248,7 +252,7 @@ func (in *instance) startAPI(ctx, background context.Context) (err error) {
 		CORSOrigins: in.listen.CORSOrigins, Buyers: in.listen.Buyers, MaxConns: in.listen.MaxConns,
 		Live: live.Config{MaxSockets: in.listen.MaxSockets, MaxSocketsPerAddress: in.listen.MaxSocketsPerAddress},
 		Fair: in.fair.guard(s.metrics), Proxies: in.fair.proxies(), Challenge: in.challenge,
-		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics,
+		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics, Tracer: s.traces.tracer(),
 	})
 	if err != nil {
 		return err

@@ -81,14 +81,20 @@ type stores struct {
 	recon   *persist.Reconciler
 	redis   redis.UniversalClient // the engine's
 	flags   storeFlags
+	traces  *traces // nil: none
 	metrics *prometheus.Registry
 	log     *slog.Logger
 }
 
-// open connects to both stores; close must be called. changes are made to the
-// engine's configuration.
-func (f storeFlags) open(ctx context.Context, log *slog.Logger, changes ...func(*engine.Config)) (_ *stores, err error) {
-	s := &stores{flags: f, metrics: prometheus.NewRegistry(), log: log}
+// open connects to both stores; close must be called.
+func (f storeFlags) open(ctx context.Context, log *slog.Logger) (*stores, error) {
+	return f.openTraced(ctx, log, nil)
+}
+
+// openTraced is open, with the calls to both stores shown in the traces, and
+// changes made to the engine's configuration.
+func (f storeFlags) openTraced(ctx context.Context, log *slog.Logger, t *traces, changes ...func(*engine.Config)) (_ *stores, err error) {
+	s := &stores{flags: f, metrics: prometheus.NewRegistry(), log: log, traces: t}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -97,9 +103,12 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger, changes ...func(
 	if s.redis, err = engine.NewClient(f.redisConfig()); err != nil {
 		return nil, err
 	}
+	if err = t.instrument(s.redis); err != nil {
+		return nil, err
+	}
 	cfg := engine.Config{
 		Redis: s.redis, Prefix: f.Prefix, Partitions: f.Partitions,
-		MaxLedger: f.MaxLedger, MaxMemoryPercent: f.MaxMemory, Log: log, Metrics: s.metrics,
+		MaxLedger: f.MaxLedger, MaxMemoryPercent: f.MaxMemory, Log: log, Metrics: s.metrics, Tracer: t.tracer(),
 	}
 	for _, change := range changes {
 		change(&cfg)
@@ -107,7 +116,7 @@ func (f storeFlags) open(ctx context.Context, log *slog.Logger, changes ...func(
 	if s.engine, err = engine.New(cfg); err != nil {
 		return nil, err
 	}
-	if s.store, err = persist.Open(persist.Config{URL: f.DatabaseURL, MaxConns: f.DatabaseConns}); err != nil {
+	if s.store, err = persist.Open(persist.Config{URL: f.DatabaseURL, MaxConns: f.DatabaseConns, Tracer: t.statements()}); err != nil {
 		return nil, err
 	}
 	if s.users, err = persist.NewUsers(persist.UsersConfig{Store: s.store}); err != nil {
@@ -138,6 +147,7 @@ func (s *stores) close() {
 		if s.store != nil {
 			s.store.Close()
 		}
+		s.traces.stop()
 	}()
 	select {
 	case <-done:
