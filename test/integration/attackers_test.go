@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The attackers run as a process of their own, of the least priority: what they
+// The attackers run as a process of their own, of a low priority: what they
 // compute would else be taken for what they do to the server.
 
 // attackEnv has the name of an attack and the server's address; the test binary
@@ -21,7 +21,7 @@ import (
 const attackEnv = "HOLDFAST_TEST_ATTACK"
 
 // attackTime is how long an attack lasts that nobody ends before.
-const attackTime = 20 * time.Second
+const attackTime = 2 * time.Minute
 
 // atWork is what an attacker prints once it is.
 const atWork = "at work"

@@ -43,7 +43,7 @@ func TestBot(t *testing.T) {
 		d.want(t, 0, "SELECT count(*) FROM (SELECT FROM purchases WHERE drop_id = $1 GROUP BY user_id HAVING count(*) > 1) AS _", drop)
 		return times
 	}
-	var quiet, attacked []time.Duration
+	quiet, attacked := make([]time.Duration, 0, rounds*honest), make([]time.Duration, 0, rounds*honest)
 	for range rounds {
 		quiet = append(quiet, sale(false)...)
 		attacked = append(attacked, sale(true)...)
