@@ -30,11 +30,9 @@ func (a *API) reserveChallenged(c *fiber.Ctx, ctx context.Context, b reserveBody
 }
 
 func boolean(field string, v jsontext.Value) (bool, error) {
-	switch v.Kind() {
-	case 't':
-		return true, nil
-	case 'f':
-		return false, nil
+	yes := v.Kind() == 't'
+	if !yes && v.Kind() != 'f' {
+		return false, &complaint{field, "must be true or false"}
 	}
-	return false, &complaint{field, "must be true or false"}
+	return yes, nil
 }

@@ -75,6 +75,7 @@ type reply struct {
 	header http.Header
 	raw    []byte
 	body   fields // nil where the answer is no JSON object
+	closes bool   // the connection, after this answer
 }
 
 func (c *client) get(t *testing.T, path string) reply {
@@ -125,7 +126,7 @@ func (c *client) send(t *testing.T, request *http.Request) reply {
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	must(t, err)
-	r := reply{status: resp.StatusCode, header: resp.Header, raw: raw}
+	r := reply{status: resp.StatusCode, header: resp.Header, raw: raw, closes: resp.Close}
 	if len(raw) > 0 && raw[0] == '{' {
 		must(t, json.Unmarshal(raw, &r.body))
 	}

@@ -153,7 +153,7 @@ func (a *API) answer(c *fiber.Ctx, err error) (int, errorBody) {
 		case f.Code == fiber.StatusUpgradeRequired:
 			c.Set(fiber.HeaderUpgrade, "websocket")
 			return f.Code, errorBody{Error: "WebSocket handshake expected", Code: "upgrade_required"}
-		case f.Code < 500:
+		case f.Code < 500 || f.Code == fiber.StatusBadGateway: // the latter: the client hung up in the middle of a request
 			// Never the error's own text, which quotes the request's headers.
 			message := "Malformed request"
 			switch f.Code {

@@ -13,13 +13,18 @@ import (
 )
 
 // fairly has calls of a class limited by address before anything of them is
-// read. Without fair use it is the handler itself.
+// read. Who goes on all the same loses the connection: to make a new one is limited
+// too, and refused at less cost. Proxies keep theirs, on which others call too.
+// Without fair use it is the handler itself.
 func (a *API) fairly(class fair.Class, handler fiber.Handler) fiber.Handler {
 	if a.cfg.Fair == nil {
 		return handler
 	}
 	return func(c *fiber.Ctx) error {
 		if err := a.cfg.Fair.Address(class, a.client(c)); err != nil {
+			if !a.cfg.Proxies.Trust(addressOf(c.Context().RemoteAddr())) {
+				c.Context().SetConnectionClose()
+			}
 			return err
 		}
 		return handler(c)
@@ -89,7 +94,7 @@ func (a *API) admit(c net.Conn) (left func(), ok bool) {
 
 // tellWhen says in the headers of a 429 when to come again, and by which limit.
 func tellWhen(c *fiber.Ctx, err error) {
-	if r := (*fair.Refusal)(nil); errors.As(err, &r) {
+	if r := (*fair.RefusalError)(nil); errors.As(err, &r) {
 		c.Set("RateLimit-Policy", r.Policy())
 		c.Set("RateLimit", r.Left())
 	}

@@ -89,6 +89,9 @@ func TestForwardedForOfAStrangerIsNothing(t *testing.T) {
 		if want := []int{404, 404, 429}[i]; r.status != want {
 			t.Errorf("call %d: %d, want %d", i, r.status, want)
 		}
+		if r.closes != (r.status == 429) {
+			t.Errorf("call %d, answered %d, closes the connection: %v", i, r.status, r.closes)
+		}
 	}
 }
 

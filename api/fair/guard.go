@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// ErrTooManyRequests is what a *Refusal is. Test with errors.Is.
+// ErrTooManyRequests is what a *RefusalError is. Test with errors.Is.
 var ErrTooManyRequests = errors.New("too many requests")
 
 // Config is what a Guard is made of.
@@ -93,7 +93,7 @@ func newScope(of string, limits Limits, refused *prometheus.CounterVec) (s scope
 	return s
 }
 
-// Address is nil if the address may make this call now, else a *Refusal.
+// Address is nil if the address may make this call now, else a *RefusalError.
 func (g *Guard) Address(class Class, from netip.Addr) error {
 	l := &g.byAddress[class]
 	if l.Burst == 0 {
@@ -102,7 +102,7 @@ func (g *Guard) Address(class Class, from netip.Addr) error {
 	return l.judge(g.addresses.take(addressKey{callerOf(from), class}, l.Rate, time.Now()))
 }
 
-// User is nil if the person may make this call now, else a *Refusal.
+// User is nil if the person may make this call now, else a *RefusalError.
 func (g *Guard) User(class Class, id int64) error {
 	l := &g.byUser[class]
 	if l.Burst == 0 {
@@ -116,30 +116,30 @@ func (l *limit) judge(wait time.Duration) error {
 		return nil
 	}
 	l.refused.Inc()
-	return &Refusal{limit: l, wait: wait}
+	return &RefusalError{limit: l, wait: wait}
 }
 
-// Refusal is a call over a limit.
-type Refusal struct {
+// RefusalError is a call over a limit.
+type RefusalError struct {
 	limit *limit
 	wait  time.Duration
 }
 
-func (r *Refusal) Error() string { return "too many requests: " + r.limit.policy }
+func (r *RefusalError) Error() string { return "too many requests: " + r.limit.policy }
 
 // Unwrap gives ErrTooManyRequests.
-func (r *Refusal) Unwrap() error { return ErrTooManyRequests }
+func (r *RefusalError) Unwrap() error { return ErrTooManyRequests }
 
 // RetryAfter is when the next call is let through, if no other takes its place.
-func (r *Refusal) RetryAfter() time.Duration { return r.wait }
+func (r *RefusalError) RetryAfter() time.Duration { return r.wait }
 
 // Policy is the value of the header RateLimit-Policy, and Left that of
 // RateLimit, in the form of draft-ietf-httpapi-ratelimit-headers-10: the
 // limit's name, its quota q in a window of w seconds; r calls left, more in t seconds.
-func (r *Refusal) Policy() string { return r.limit.policy }
+func (r *RefusalError) Policy() string { return r.limit.policy }
 
 // Left is said at Policy.
-func (r *Refusal) Left() string {
+func (r *RefusalError) Left() string {
 	return `"` + r.limit.name + `";r=0;t=` + strconv.Itoa(Seconds(r.wait))
 }
 

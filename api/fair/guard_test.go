@@ -103,7 +103,7 @@ func TestRefusalSaysWhen(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := g.Address(Reserve, address(1))
-	r := (*Refusal)(nil)
+	r := (*RefusalError)(nil)
 	if !errors.Is(err, ErrTooManyRequests) || !errors.As(err, &r) {
 		t.Fatalf("%v", err)
 	}
@@ -119,8 +119,13 @@ func TestConnections(t *testing.T) {
 	t.Parallel()
 	g := New(Config{MaxConns: 2})
 	a := address(1)
-	if !g.Connect(a) || !g.Connect(a) || g.Connect(a) || !g.Connect(address(2)) {
-		t.Error("two of an address, and no more")
+	for i, want := range []bool{true, true, false} {
+		if g.Connect(a) != want {
+			t.Errorf("connection %d of an address is not let in: %v", i+1, want)
+		}
+	}
+	if !g.Connect(address(2)) {
+		t.Error("another address is refused")
 	}
 	g.Disconnect(a)
 	if !g.Connect(a) {

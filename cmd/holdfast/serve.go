@@ -26,7 +26,7 @@ type listenFlags struct {
 	CORSOrigins          []string `name:"cors-origins" env:"HOLDFAST_CORS_ORIGINS" placeholder:"ORIGIN" help:"Origins that may call the API from browsers, or * for all."`
 	MaxConns             int      `env:"HOLDFAST_MAX_CONNS" default:"16384" help:"Connections served at once."`
 	MaxSockets           int      `env:"HOLDFAST_MAX_SOCKETS" default:"10000" help:"Live connections (WebSocket, Socket.IO) served at once."`
-	MaxSocketsPerAddress int      `env:"HOLDFAST_MAX_SOCKETS_PER_ADDRESS" default:"1000" help:"Live connections of one address. Behind a proxy that is the proxy's."`
+	MaxSocketsPerAddress int      `env:"HOLDFAST_MAX_SOCKETS_PER_ADDRESS" default:"1000" help:"Live connections of one address. Behind a proxy that is not trusted that is the proxy's."`
 	Buyers               int      `env:"HOLDFAST_BUYERS" default:"3" help:"How many of the newest buyers a drop shows."`
 }
 

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The attackers run as a process of their own, of the least priority: what they
+// The attackers run as a process of their own, of a low priority: what they
 // compute would else be taken for what they do to the server.
 
 // attackEnv has the name of an attack and the server's address; the test binary
@@ -21,7 +21,7 @@ import (
 const attackEnv = "HOLDFAST_TEST_ATTACK"
 
 // attackTime is how long an attack lasts that nobody ends before.
-const attackTime = 20 * time.Second
+const attackTime = 2 * time.Minute
 
 // atWork is what an attacker prints once it is.
 const atWork = "at work"
@@ -33,7 +33,11 @@ func attack(spec string) {
 	defer cancel()
 	a := &attacker{target: target}
 	var running sync.WaitGroup
-	attacks[name](ctx, a, running.Go)
+	if name == "bot" {
+		a.bot(ctx, running.Go)
+	} else {
+		attacks[name](ctx, a, running.Go)
+	}
 	fmt.Println(atWork)
 	running.Wait()
 	fmt.Printf("%d connections, %d refused\n", a.made.Load(), a.refused.Load())
@@ -134,6 +138,52 @@ func idleSockets() int {
 		return most
 	}
 	return min(most, int(files.Cur)-others)
+}
+
+// beenLimited is what a bot prints when it first meets a limit.
+const beenLimited = "over a limit"
+
+// bot is one person who reserves and buys over 200 connections from 50
+// addresses, as a proxy tells them, almost without a pause. Its target is host:port/drop/user.
+func (a *attacker) bot(ctx context.Context, run func(func())) {
+	const connections, addresses, rest = 200, 50, 20 * time.Millisecond
+	host, order, _ := strings.Cut(a.target, "/")
+	drop, user, _ := strings.Cut(order, "/")
+	a.target = host
+	var limited sync.Once
+	for i := range connections {
+		call := func(path, body string) string {
+			return fmt.Sprintf("POST /api/drops/%s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.%d\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+				path, i%addresses+1, len(body), body)
+		}
+		run(func() {
+			answer := make([]byte, 4<<10)
+			a.again(ctx, func(c net.Conn) error {
+				next := call("reserve", fmt.Sprintf(`{"dropId":%s,"userId":%s}`, drop, user))
+				for {
+					if _, err := c.Write([]byte(next)); err != nil {
+						return err
+					}
+					n, err := c.Read(answer)
+					if err != nil {
+						return err
+					}
+					got := string(answer[:n])
+					if strings.Contains(got, "rate_limited") {
+						limited.Do(func() { fmt.Println(beenLimited) })
+					}
+					next = call("reserve", fmt.Sprintf(`{"dropId":%s,"userId":%s}`, drop, user))
+					if _, held, ok := strings.Cut(got, `{"id":`); ok && strings.Contains(got, `"status":"active"`) {
+						id, _, _ := strings.Cut(held, ",")
+						next = call("purchase", `{"reservationId":`+id+`}`)
+					}
+					if !pause(ctx, rest) {
+						return nil
+					}
+				}
+			})
+		})
+	}
 }
 
 // flood sends a request over and over, on new connections after some each.
