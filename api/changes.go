@@ -42,7 +42,7 @@ type moment struct {
 	heard uint64 // changes that events told of
 }
 
-func slot(drop int64) uint64 { return uint64(drop) % slots }
+func slot(drop int64) uint64 { return uint64(drop) % slots } //nolint:gosec // ids are positive
 
 // stockChanged notes an own change of a drop's stock.
 func (c *changes) stockChanged(drop int64) {

@@ -63,7 +63,8 @@ var uses = []use{
 // Commands are the names of all commands that a Redis user of Holdfast needs, in
 // small letters, as an ACL has them.
 func Commands() []string {
-	names := []string{"del", "publish", "subscribe", "psubscribe"}
+	names := make([]string, 0, len(uses)+4)
+	names = append(names, "del", "publish", "subscribe", "psubscribe")
 	for _, u := range uses {
 		name, _ := u.args[0].(string)
 		if sub, ok := u.args[1:], name == "CONFIG" || name == "XGROUP"; ok {

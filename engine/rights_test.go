@@ -22,7 +22,8 @@ func TestMissingRights(t *testing.T) {
 			t.Fatal(rules, err)
 		}
 	}
-	all := []any{"reset", "on", "nopass", "~" + env.Prefix + ":*", "&" + env.Prefix + ":*", "&__keyevent@*__:expired", "-@all"}
+	all := make([]any, 0, 64)
+	all = append(all, "reset", "on", "nopass", "~"+env.Prefix+":*", "&"+env.Prefix+":*", "&__keyevent@*__:expired", "-@all")
 	for _, c := range engine.Commands() {
 		all = append(all, "+"+c)
 	}

@@ -50,7 +50,7 @@ type SettingProblem struct {
 // only when Redis does not answer.
 func (e *Engine) CheckSettings(ctx context.Context) ([]string, error) {
 	found, err := e.reviewSettings(ctx, true)
-	var problems []string
+	problems := make([]string, 0, len(found))
 	for _, p := range found {
 		problems = append(problems, p.Says)
 	}

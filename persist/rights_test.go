@@ -18,7 +18,7 @@ func TestRightsNameEveryTable(t *testing.T) {
 	must(t, err)
 	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	must(t, err)
-	var named []string
+	named := make([]string, 0, len(persist.Rights()))
 	for _, r := range persist.Rights() {
 		named = append(named, r.Table)
 	}

@@ -52,7 +52,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
-	pc.MaxConns = int32(min(cfg.MaxConns, 1000))
+	pc.MaxConns = int32(min(cfg.MaxConns, 1000)) //nolint:gosec // at most 1000, as it says
 	pc.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
 	pc.ConnConfig.Tracer = cfg.Tracer
 	set := pc.ConnConfig.RuntimeParams

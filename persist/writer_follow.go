@@ -29,7 +29,7 @@ func (w *Writer) follow(partition int) {
 		if time.Now().After(nextClaim) {
 			w.claim(partition)
 			// Jittered, so that writers do not all claim at the same moment.
-			nextClaim = time.Now().Add(w.cfg.ClaimIdle/2 + rand.N(w.cfg.ClaimIdle/2+1))
+			nextClaim = time.Now().Add(w.cfg.ClaimIdle/2 + rand.N(w.cfg.ClaimIdle/2+1)) //nolint:gosec // so that writers do not come at once: no secret
 		}
 		entries, lost := w.gather(partition)
 		if w.settle(partition, entries) != nil {

@@ -39,7 +39,7 @@ func (w *Writer) persistently(server *outage, do func(context.Context) error) er
 			away = true
 			server.began(err)
 		}
-		wait := time.NewTimer(pause/2 + rand.N(pause/2))
+		wait := time.NewTimer(pause/2 + rand.N(pause/2)) //nolint:gosec // likewise
 		select {
 		case <-wait.C:
 		case <-w.stopping:

@@ -34,10 +34,10 @@ func New(cfg Config) (*Doctor, error) {
 }
 
 // Examine looks at everything. What cannot be asked is a finding, not an error.
-func (d *Doctor) Examine(ctx context.Context) Report {
-	var r Report
-	d.examineRedis(ctx, &r)
-	d.examinePostgres(ctx, &r)
+func (d *Doctor) Examine(ctx context.Context) *Report {
+	r := &Report{}
+	d.examineRedis(ctx, r)
+	d.examinePostgres(ctx, r)
 	return r
 }
 

@@ -32,7 +32,7 @@ func patientOn(env *harness.Env) patient {
 	return patient{redisURL: env.RedisURL, databaseURL: env.DatabaseURL, prefix: env.Prefix, partitions: 4, conns: 4}
 }
 
-func (p patient) examine(t *testing.T) doctor.Report {
+func (p patient) examine(t *testing.T) *doctor.Report {
 	t.Helper()
 	client, err := engine.NewClient(engine.ClientConfig{URL: p.redisURL})
 	if err != nil {
@@ -57,7 +57,7 @@ func (p patient) examine(t *testing.T) doctor.Report {
 
 // finds has the report have exactly one finding of the state for the check that
 // says all of the words, in what it found or how that is mended.
-func finds(t *testing.T, r doctor.Report, state doctor.State, check string, words ...string) {
+func finds(t *testing.T, r *doctor.Report, state doctor.State, check string, words ...string) {
 	t.Helper()
 	n := 0
 	for _, f := range r.Findings {
@@ -80,7 +80,7 @@ func finds(t *testing.T, r doctor.Report, state doctor.State, check string, word
 	}
 }
 
-func printed(t *testing.T, r doctor.Report) string {
+func printed(t *testing.T, r *doctor.Report) string {
 	t.Helper()
 	var out bytes.Buffer
 	if err := r.Print(&out); err != nil {
@@ -218,7 +218,8 @@ func TestCluster(t *testing.T) {
 	env := harness.New(t)
 	c := harness.OwnCluster(t, harness.ClusterOptions{})
 	for _, n := range c.Nodes { // on each, as users are not replicated
-		rules := []any{"ACL", "SETUSER", "seller", "on", ">secret", "~" + c.Prefix + ":*", "&" + c.Prefix + ":*", "&__keyevent@*__:expired", "-@all", "+cluster|slots", "+command"}
+		rules := make([]any, 0, 64)
+		rules = append(rules, "ACL", "SETUSER", "seller", "on", ">secret", "~"+c.Prefix+":*", "&"+c.Prefix+":*", "&__keyevent@*__:expired", "-@all", "+cluster|slots", "+command")
 		for _, name := range engine.Commands() {
 			rules = append(rules, "+"+name)
 		}

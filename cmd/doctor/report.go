@@ -41,7 +41,7 @@ func (r *Report) add(check string, state State, mend, says string, args []any) {
 }
 
 // Count is how many findings have the state.
-func (r Report) Count(s State) (n int) {
+func (r *Report) Count(s State) (n int) {
 	for _, f := range r.Findings {
 		if f.State == s {
 			n++
@@ -51,9 +51,9 @@ func (r Report) Count(s State) (n int) {
 }
 
 // JSON writes the report as one object.
-func (r Report) JSON(to io.Writer) error {
+func (r *Report) JSON(to io.Writer) error {
 	return json.NewEncoder(to).Encode(struct {
-		Report
+		*Report
 		Warnings int `json:"warnings"`
 		Failures int `json:"failures"`
 	}{r, r.Count(Warn), r.Count(Fail)})
@@ -61,7 +61,7 @@ func (r Report) JSON(to io.Writer) error {
 
 // Print writes the report for people: a line a finding, and below it how to
 // mend what is not well.
-func (r Report) Print(to io.Writer) error {
+func (r *Report) Print(to io.Writer) error {
 	width := 0
 	for _, f := range r.Findings {
 		width = max(width, len(f.Check))

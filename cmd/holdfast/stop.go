@@ -81,11 +81,15 @@ func (in *instance) stop() error {
 	defer cancel()
 	err := in.stopAPI(ctx)
 	// What calls of buyers are left has no answer waiting for it.
-	in.within(ctx, "a call of the combiner has not returned", in.stores.engine.Stop)
+	if !within(ctx, in.stores.engine.Stop) {
+		in.stores.log.Warn("a call of the combiner has not returned")
+	}
 	if in.stopBackground != nil {
 		in.stopBackground()
 	}
-	in.within(ctx, "a call to Redis has not returned", in.background.Wait)
+	if !within(ctx, in.background.Wait) {
+		in.stores.log.Warn("a call to Redis has not returned")
+	}
 	if in.writer != nil {
 		in.flush(ctx)
 		// A read of a frozen Redis ends with its connection alone.
@@ -127,9 +131,10 @@ func (in *instance) stopAPI(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// within does what has no limit of its own. A Redis that is frozen can keep a
-// call past ctx: the process ends then all the same.
-func (in *instance) within(ctx context.Context, late string, do func()) {
+// within does what has no limit of its own, and tells whether that was done in
+// time. A Redis that is frozen can keep a call past ctx: the process ends then
+// all the same.
+func within(ctx context.Context, do func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -137,8 +142,9 @@ func (in *instance) within(ctx context.Context, late string, do func()) {
 	}()
 	select {
 	case <-done:
+		return true
 	case <-ctx.Done():
-		in.stores.log.Warn(late)
+		return false
 	}
 }
 

@@ -167,7 +167,7 @@ func TestContainersGetSecretsAsFiles(t *testing.T) {
 
 func makeSecrets(t *testing.T, dir string) {
 	t.Helper()
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder is entered
+	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	script, err := filepath.Abs("../../.ci/secrets")

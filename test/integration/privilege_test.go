@@ -71,7 +71,7 @@ func leastPrivileged(t *testing.T) (d *deployment, rules []string) {
 
 // TestLeastPrivilege runs a sale and all that comes after it under the users of the
 // manual.
-func TestLeastPrivilege(t *testing.T) {
+func TestLeastPrivilege(t *testing.T) { //nolint:tparallel // the subtests come after the sale, on its servers
 	t.Parallel()
 	d, rules := leastPrivileged(t)
 
@@ -148,6 +148,7 @@ func TestLeastPrivilege(t *testing.T) {
 }
 
 func redisAllowsNoMore(t *testing.T, d *deployment, rules []string) {
+	t.Helper()
 	var commands []string
 	for _, r := range rules {
 		if c, ok := strings.CutPrefix(r, "+"); ok {
@@ -176,6 +177,7 @@ func redisAllowsNoMore(t *testing.T, d *deployment, rules []string) {
 }
 
 func postgresAllowsNoMore(t *testing.T, d *deployment) {
+	t.Helper()
 	rows, err := d.db.Query(t.Context(), `SELECT table_name || ' ' || privilege_type FROM information_schema.role_table_grants WHERE grantee = 'holdfast_app' ORDER BY 1`)
 	if err != nil {
 		t.Fatal(err)

@@ -90,7 +90,7 @@ func TestStopInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = res.Body.Close()
-		defer func() { _ = conn.Close() }()
+		t.Cleanup(func() { _ = conn.Close() })
 		go func() {
 			for {
 				_, _, err := conn.ReadMessage()

@@ -10,7 +10,7 @@ import (
 
 // TestTLS sells over TLS to both stores, by users with passwords, and finds
 // that nothing less is taken.
-func TestTLS(t *testing.T) {
+func TestTLS(t *testing.T) { //nolint:tparallel // the subtests are of one deployment
 	t.Parallel()
 	secure := harness.Secure(t)
 	d := deploymentOn(t, &secure.Env)

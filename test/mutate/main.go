@@ -99,8 +99,10 @@ func (m mutation) try(dir string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	args := []string{"test", "-overlay", file, "-count=1", "-failfast", "-timeout", "2m", "-run", "^(" + m.tests + ")$", m.pkg}
-	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
+	args := []string{"test", "-count=1", "-failfast", "-timeout", "2m", "-run", "^(" + m.tests + ")$", m.pkg}
+	test := exec.CommandContext(ctx, "go", args...)
+	test.Env = append(os.Environ(), "GOFLAGS=-overlay="+file) // for the commands that tests build, too
+	out, err := test.CombinedOutput()
 	if err == nil {
 		return "", nil
 	}

@@ -364,4 +364,36 @@ var mutations = []mutation{
 		`free := l.cfg.Concurrency - l.flying - len(l.kept)`, `free := l.cfg.Concurrency`,
 		"./persist/webhook", "TestSlowReceiverDoesNotStarveAnother",
 	},
+	{
+		"stop: readiness off first", "cmd/holdfast/stop.go",
+		`in.api.Unready()`, ``,
+		"./test/integration", "TestSecondSignalEndsAtOnce",
+	},
+	{
+		"stop: the listener before the sockets", "api/api.go",
+		`	a.closeDoors(ctx)
+	var hubErr error`, `	defer a.closeDoors(ctx)
+	var hubErr error`,
+		"./test/integration", "TestStopInOrder",
+	},
+	{
+		"stop: what was sold is written", "cmd/holdfast/stop.go",
+		`in.flush(ctx)`, ``,
+		"./test/integration", "TestStopWritesWhatWasSold",
+	},
+	{
+		"secrets: not both", "cmd/holdfast/secrets.go",
+		`both && value != ""`, `both && value == "x"`,
+		"./cmd/holdfast", "TestSecretsFromFiles",
+	},
+	{
+		"TLS: the authority", "engine/tls.go",
+		`config.RootCAs = x509.NewCertPool()`, `config.InsecureSkipVerify, config.RootCAs = true, x509.NewCertPool()`,
+		"./test/integration", "TestTLS",
+	},
+	{
+		"doctor: a right that is missing", "engine/rights.go",
+		`strings.HasPrefix(err.Error(), "NOPERM")`, `strings.HasPrefix(err.Error(), "NOPERM x")`,
+		"./engine", "TestMissingRights",
+	},
 }
