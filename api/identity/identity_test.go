@@ -177,6 +177,7 @@ func TestVerify(t *testing.T) {
 		"a key that is none":   {both, sign(t, jwt.SigningMethodES256, k.ecdsa, claims(), "kid", "nobody"), identity.ErrInvalid},
 		"a key of other kind":  {both, sign(t, jwt.SigningMethodES256, k.ecdsa, claims(), "kid", "rsa"), identity.ErrInvalid},
 		"HS256 by a key set":   {keysAlone, hs(claims()), identity.ErrInvalid},
+		"an empty secret":      {keysAlone, sign(t, jwt.SigningMethodHS256, []byte{}, claims()), identity.ErrInvalid},
 		"RS256 by a secret":    {secretAlone, sign(t, jwt.SigningMethodRS256, k.rsa, claims(), "kid", "rsa"), identity.ErrInvalid},
 		"a secret in the set":  {keysAlone, sign(t, jwt.SigningMethodHS256, k.shared, claims(), "kid", "shared"), identity.ErrInvalid},
 		"the set's public key": {both, sign(t, jwt.SigningMethodHS256, []byte(k.ed.Public().(ed25519.PublicKey)), claims(), "kid", "ed"), identity.ErrInvalid},

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,7 +22,8 @@ var serverPID = regexp.MustCompile(`\(pid (\d+)\)`)
 func dev(t testing.TB, data string) *harness.Process {
 	t.Helper()
 	port := harness.FreePort(t)
-	p := command(t, nil, "dev", "--data", data, "--port", port)
+	// It is told nothing of who is who.
+	p := command(t, []string{"HOLDFAST_IDENTITY=", "HOLDFAST_ADMIN_TOKEN="}, "dev", "--data", data, "--port", port)
 	p.URL = "http://127.0.0.1:" + port
 	p.Start()
 	p.Ready()
@@ -50,6 +52,34 @@ func servers(t testing.TB, p *harness.Process) (pids []int) {
 	return pids
 }
 
+var consoleLink = regexp.MustCompile(`/console#token=(\S+)`)
+
+// consoleToken is the admin token in the link that dev prints; it is kept where
+// its owner alone may read it, and lets in.
+func consoleToken(t *testing.T, p *harness.Process, data string) string {
+	t.Helper()
+	links := consoleLink.FindStringSubmatch(p.Log())
+	if links == nil {
+		t.Fatalf("no link to the console in:\n%s", p.Log())
+	}
+	file := filepath.Join(data, "admin-token")
+	kept, err := os.ReadFile(file)
+	if err != nil || strings.TrimSpace(string(kept)) != links[1] {
+		t.Errorf("the file has %q, %v, the link %q", kept, err, links[1])
+	}
+	if is, err := os.Stat(file); err != nil || is.Mode().Perm() != 0o600 {
+		t.Errorf("the file is %v, %v", is, err)
+	}
+	s := newShop(t, p)
+	if a := s.call("GET", "/api/admin/figures?drop=1", nil, nil, "Authorization", "Bearer "+links[1]); a.status != 200 {
+		t.Errorf("figures with the link's token: %v", a)
+	}
+	if a := s.call("GET", "/api/admin/figures?drop=1", nil, nil); a.code != "invalid_token" {
+		t.Errorf("figures with another token: %v", a)
+	}
+	return links[1]
+}
+
 func TestDev(t *testing.T) {
 	t.Parallel()
 	data, err := os.MkdirTemp("", "holdfast-dev-")
@@ -66,6 +96,7 @@ func TestDev(t *testing.T) {
 	contains(t, p.Log(), "Sample drop 1", "Sample drop 2", "Sample drop 3", p.URL,
 		"curl -s "+p.URL+"/api/drops/create", "curl -s "+p.URL+"/api/drops/reserve", "curl -s "+p.URL+"/api/drops/purchase")
 	s := newShop(t, p)
+	token := consoleToken(t, p, data)
 	var drops []drop
 	if a := s.call("GET", "/api/drops", nil, &drops); a.err != nil || len(drops) != 3 || len(drops[1].Sizes) != 4 {
 		t.Fatalf("drops: %v", a)
@@ -129,6 +160,9 @@ func TestDev(t *testing.T) {
 	contains(t, printed, port, "in use", "--port")
 
 	p = dev(t, data)
+	if again := consoleToken(t, p, data); again != token {
+		t.Error("the restart has another admin token")
+	}
 	s.urls = []string{p.URL}
 	if strings.Contains(p.Log(), "Sample drop") {
 		t.Error("the restart seeds again")

@@ -7,6 +7,7 @@
 //   k6 run -e BASE_URL=https://drops.example test/k6/checkout.js
 //
 //   BASE_URL   where Holdfast answers                      (http://127.0.0.1:3000)
+//   ADMIN_TOKEN  its admin token, to create the drop and audit it
 //   VUS        buyers at a time, 1 to 1000                 (10)
 //   DURATION   how long they come, as 20s or 5m, at most 1h  (10s)
 //   STOCK      units of the drop made for the run          (200)

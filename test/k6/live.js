@@ -6,6 +6,7 @@
 //   k6 run -e BASE_URL=https://drops.example test/k6/live.js
 //
 //   BASE_URL   where Holdfast answers                      (http://127.0.0.1:3000)
+//   ADMIN_TOKEN  its admin token, to create the drop and audit it
 //   SOCKETS    sockets that watch, 1 to 5000               (500)
 //   BUYERS     buyers at a time, 1 to 1000                 (200)
 //   DURATION   how long they come, as 20s or 5m, at most 10m  (10s)

@@ -6,6 +6,7 @@
 //   k6 run -e BASE_URL=https://drops.example -e DURATION=8h test/k6/soak.js
 //
 //   BASE_URL   where Holdfast answers                      (http://127.0.0.1:3000)
+//   ADMIN_TOKEN  its admin token, to create the drop and audit it
 //   RATE       buyers a second, 1 to 5000                  (50)
 //   DURATION   how long they come, as 20s, 5m or 8h, at most 24h  (1m)
 //   STOCK      units of the drop                           (1000000)

@@ -6,6 +6,7 @@
 //   k6 run -e BASE_URL=https://drops.example test/k6/storm.js
 //
 //   BASE_URL   where Holdfast answers                      (http://127.0.0.1:3000)
+//   ADMIN_TOKEN  its admin token, to create the drop and audit it
 //   RATE       buyers a second at the height, 10 to 20000  (1000)
 //   DURATION   how long the height lasts, at most 10m      (10s)
 //   STOCK      units of the drop                           (100)

@@ -31,6 +31,73 @@ var mutations = []mutation{
 		"./engine", "TestReserveAndPurchase",
 	},
 	{
+		"settle: whose a live hold is", "lua/settle.lua",
+		`if owners[i] ~= '0' and owners[i] ~= user then`, `if false then`,
+		"./api", "TestReservationIsItsOwners",
+	},
+	{
+		"settle: whose a receipt is", "lua/settle.lua",
+		`if before and owners[i] ~= '0' and`, `if false and`,
+		"./api", "TestReservationIsItsOwners",
+	},
+	{
+		"look-up: whose it is", "lua/lookup.lua",
+		`if owner ~= '0' and owner ~= user then return { NEVER_ISSUED, '' } end`, ``,
+		"./api", "TestReservationIsItsOwners",
+	},
+	{
+		"look-up: whose it is in the ledger", "engine/lookup.go",
+		`if owner != anyone && res.User != 0 && res.User != owner {`, `if false {`,
+		"./engine", "TestLapsedHoldIsItsOwners",
+	},
+	{
+		"history: whose it is", "api/reservations.go",
+		`if err == nil && owner != 0 && r.User != owner {
+		return persist`, `if false {
+		return persist`,
+		"./api", "TestReservationIsItsOwners",
+	},
+	{
+		"tokens: the algorithms", "api/identity/identity.go",
+		`jwt.WithValidMethods(algorithms), `, ``,
+		"./api/identity", "TestVerify",
+	},
+	{
+		"tokens: they expire", "api/identity/identity.go",
+		`jwt.WithExpirationRequired(), `, ``,
+		"./api/identity", "TestVerify",
+	},
+	{
+		"tokens: a key is for one algorithm", "api/identity/keys.go",
+		`k.alg == alg && (id == ""`, `(id == ""`,
+		"./api/identity", "TestVerify",
+	},
+	{
+		"tokens: unknown keys do not flood", "api/identity/keys.go",
+		`public == nil && due && (`, `public == nil && (`,
+		"./api/identity", "TestUnknownKeysDoNotFlood",
+	},
+	{
+		"access: the admin token", "api/access.go",
+		`if a.isAdmin(token) {`, `if true {`,
+		"./api", "TestWhoMayDoWhat",
+	},
+	{
+		"access: calls of operators", "api/api.go",
+		`a.behind(a.admin, a.administer)`, `a.administer()`,
+		"./api", "TestWhoMayDoWhat",
+	},
+	{
+		"access: the back door", "api/access.go",
+		`if a.cfg.Back && !atBack(c) {`, `if false {`,
+		"./api", "TestBackDoor",
+	},
+	{
+		"access: the body names the token's user", "api/decode.go",
+		`case caller != 0 && b.user != 0 && b.user != caller:`, `case false:`,
+		"./api", "TestReserveIsForWhoeverTheTokenSays",
+	},
+	{
 		"reserve: the idempotency record", "lua/reserve.lua",
 		`if #idems > 0 then redis.call('HSET', idem, unpack(idems)) end`, ``,
 		"./engine", "TestIdempotencyKey",
