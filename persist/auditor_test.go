@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -167,7 +168,7 @@ func TestDropMetricsShowTheNewestAlone(t *testing.T) {
 	for state, n := range map[string]int{"available": 4, "held": 1, "sold": 0} {
 		found := false
 		for line := range strings.Lines(shown) {
-			found = found || strings.Contains(line, fmt.Sprintf("%q", fmt.Sprint(newest))) && strings.Contains(line, state) && strings.HasSuffix(line, fmt.Sprintf(" %d\n", n))
+			found = found || strings.Contains(line, `"`+strconv.FormatInt(newest, 10)+`"`) && strings.Contains(line, state) && strings.HasSuffix(line, fmt.Sprintf(" %d\n", n))
 		}
 		if !found {
 			t.Errorf("%d %s are not in\n%s", n, state, shown)

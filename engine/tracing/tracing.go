@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/rand/v2"
+	"strconv"
 
 	"go.opentelemetry.io/otel/trace"
 )
@@ -17,9 +18,7 @@ import (
 // OfReservation is the id of the trace in which a reservation is bought or
 // cancelled.
 func OfReservation(id int64) trace.TraceID {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(id)) //nolint:gosec // any number will do
-	sum := sha256.Sum256(append([]byte("holdfast reservation "), b[:]...))
+	sum := sha256.Sum256(strconv.AppendInt([]byte("holdfast reservation "), id, 10))
 	return trace.TraceID(sum[:16])
 }
 

@@ -54,7 +54,7 @@ func startPrometheus(t testing.TB, instances ...*harness.Process) *prometheus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	targets := []string{}
+	targets := make([]string, 0, len(instances))
 	for _, p := range instances {
 		u, err := url.Parse(p.URL)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -76,7 +77,7 @@ func attribute(s *otlp.Span, key string) string {
 			if text := a.Value.GetStringValue(); text != "" {
 				return text
 			}
-			return fmt.Sprint(a.Value.GetIntValue())
+			return strconv.FormatInt(a.Value.GetIntValue(), 10)
 		}
 	}
 	return ""
@@ -127,7 +128,7 @@ func TestATraceOfOnePurchase(t *testing.T) {
 		request = spans[i]
 		return nil
 	})
-	if attribute(request, "holdfast.reservation") != fmt.Sprint(id) || attribute(request, "http.response.status_code") != "201" ||
+	if attribute(request, "holdfast.reservation") != strconv.FormatInt(id, 10) || attribute(request, "http.response.status_code") != "201" ||
 		attribute(request, "holdfast.request_id") != "of-the-purchase" {
 		t.Errorf("the request: %v", request)
 	}

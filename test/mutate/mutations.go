@@ -463,4 +463,24 @@ var mutations = []mutation{
 		`strings.HasPrefix(err.Error(), "NOPERM")`, `strings.HasPrefix(err.Error(), "NOPERM x")`,
 		"./engine", "TestMissingRights",
 	},
+	{
+		"metrics: labels that callers make up", "api/metrics.go",
+		`if status == fiber.StatusNotFound && route == "/" || status == fiber.StatusMethodNotAllowed {`, `if status == 0 {`,
+		"./api", "TestMetrics",
+	},
+	{
+		"request ids: only those that are well formed", "api/request_id.go",
+		`if len(id) == 0 || len(id) > maxRequestID {`, `if len(id) == 0 {`,
+		"./api", "TestEveryAnswerBearsARequestID",
+	},
+	{
+		"audit: one instance at a time", "engine/audits.go",
+		`redis.SetArgs{Mode: "NX", TTL: lease}`, `redis.SetArgs{TTL: lease}`,
+		"./persist", "TestAuditorsTakeTurnsAndTellTheSame",
+	},
+	{
+		"audit: its part of the time", "persist/auditor.go",
+		`max(a.cfg.Every, auditShare*time.Since(began))`, `a.cfg.Every`,
+		"./persist", "TestAnAuditThatTakesLongComesSeldom",
+	},
 }
