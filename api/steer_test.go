@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -140,13 +141,12 @@ func TestChangeReachesOtherInstances(t *testing.T) {
 	w.until(func() bool { return w.drops[drop].Version > 0 })
 	other.reserveRefused(t, 5, drop, ada, 409, "not_started")
 	path := fmt.Sprint("/api/drops/", drop)
-	var took []time.Duration
-
-	for _, step := range []struct {
+	type step struct {
 		body, shown fields
 		told        func() bool
 		reserve     string // what a reservation is refused with elsewhere
-	}{
+	}
+	steps := []step{
 		{fields{"price": 7}, fields{"price": 7}, func() bool { return strings.Contains(lastUpdate(w), `"price":7,`) }, "not_started"},
 		{fields{"start_time": at(-time.Second)}, fields{"price": 7}, func() bool { return true }, ""},
 		{fields{"stock": []fields{{"add": 5}}}, fields{"total_stock": 15}, func() bool { return w.drops[drop].Total == 15 }, ""},
@@ -154,7 +154,9 @@ func TestChangeReachesOtherInstances(t *testing.T) {
 		{fields{"state": "live"}, fields{"state": "open"}, func() bool { return w.drops[drop].State == "open" }, ""},
 		{fields{"limit_per_customer": nil}, fields{"limit_per_customer": nil}, func() bool { return true }, ""},
 		{fields{"state": "ended"}, fields{"state": "ended"}, func() bool { return w.drops[drop].State == "ended" }, "ended"},
-	} {
+	}
+	took := make([]time.Duration, 0, len(steps))
+	for _, step := range steps {
 		here.patch(t, drop, step.body).want(t, 200)
 		changed := time.Now()
 		w.until(step.told)
@@ -297,7 +299,7 @@ func TestSalesAsCSV(t *testing.T) {
 		t.Fatalf("%d rows, the first %v", len(rows), rows[0])
 	}
 	for i, row := range rows[1:] {
-		if want := engine.ReservationID(drop, int64(i+1)); row[0] != fmt.Sprint(want) {
+		if want := engine.ReservationID(drop, int64(i+1)); row[0] != strconv.FormatInt(want, 10) {
 			t.Fatalf("row %d is of %s, want %d", i, row[0], want)
 		}
 	}

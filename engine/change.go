@@ -89,10 +89,10 @@ func (e *Engine) Change(ctx context.Context, drop int64, c Change) (Decision, er
 	if err != nil {
 		return Decision{}, err
 	}
-	switch reply.Outcome {
-	case lua.ChangeNoDrop:
+	if reply.Outcome == lua.ChangeNoDrop {
 		return Decision{}, ErrDropNotFound
-	case lua.ChangeOvertaken:
+	}
+	if reply.Outcome == lua.ChangeOvertaken {
 		return Decision{}, fmt.Errorf("change %d of drop %d: %w", c.Number, drop, ErrOvertaken)
 	}
 	d := Decision{

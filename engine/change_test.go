@@ -180,7 +180,7 @@ func TestLimitIsChanged(t *testing.T) {
 
 // TestChangeIsNotRefusedEarly changes a drop at one engine, of which another one
 // refuses early: it must sell as soon as it has heard.
-func TestChangeIsNotRefusedEarly(t *testing.T) {
+func TestChangeIsNotRefusedEarly(t *testing.T) { //nolint:tparallel // its parts count the same calls
 	t.Parallel()
 	env := harness.New(t)
 	const never = time.Hour // news keep, unless something newer is heard

@@ -141,7 +141,7 @@ func TestStormUnderTwoConsoles(t *testing.T) {
 	const stock = 200
 	id := s.open(2*stock, object{"hold_seconds": 1, "sizes": []object{{"size": sizes[0], "stock": stock}, {"size": sizes[1], "stock": stock}}})
 	path := fmt.Sprintf("/api/drops/%d", id)
-	var watching []*onlooker
+	watching := make([]*onlooker, 0, lookers)
 	for i := range lookers {
 		watching = append(watching, lookOn(t, instances[i%2], id))
 	}
@@ -152,7 +152,7 @@ func TestStormUnderTwoConsoles(t *testing.T) {
 	var storm, consoles sync.WaitGroup
 	var held, bought atomic.Int64
 	for b := range buyers {
-		r := rand.New(rand.NewPCG(seed, uint64(b))) //nolint:gosec // a test's choices
+		r := rand.New(rand.NewPCG(seed, uint64(b)))
 		storm.Go(func() {
 			for ctx.Err() == nil {
 				hold, a := s.reserve(object{"dropId": id, "userId": people[r.IntN(len(people))], "size": sizes[r.IntN(2)]})
@@ -192,7 +192,7 @@ func TestStormUnderTwoConsoles(t *testing.T) {
 	var mu sync.Mutex
 	for i, p := range instances {
 		console := newShop(t, p)
-		r := rand.New(rand.NewPCG(seed, uint64(1000+i))) //nolint:gosec // a test's choices
+		r := rand.New(rand.NewPCG(seed, uint64(1000+i)))
 		consoles.Go(func() {
 			for step := range steps {
 				size, n := sizes[r.IntN(2)], int64(1+r.IntN(30))
