@@ -27,7 +27,7 @@ func TestAlertRules(t *testing.T) {
 	promtool(t, "check", "rules", "alerts.yml")
 	promtool(t, "test", "rules", "alerts_test.yml")
 
-	manual := read(t, "README.md")
+	manual := operatorFile(t, "README.md")
 	names := map[string]bool{}
 	for _, r := range rules(t) {
 		if names[r.Alert] {
@@ -59,7 +59,7 @@ type rule struct {
 func rules(t testing.TB) (all []rule) {
 	t.Helper()
 	var file struct{ Groups []struct{ Rules []rule } }
-	if err := yaml.Unmarshal([]byte(read(t, "alerts.yml")), &file); err != nil {
+	if err := yaml.Unmarshal([]byte(operatorFile(t, "alerts.yml")), &file); err != nil {
 		t.Fatal(err)
 	}
 	for _, g := range file.Groups {
@@ -68,8 +68,8 @@ func rules(t testing.TB) (all []rule) {
 	return all
 }
 
-// read is the text of one of the operator's files.
-func read(t testing.TB, name string) string {
+// operatorFile is the text of one of the operator's files.
+func operatorFile(t testing.TB, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(observability, name))
 	if err != nil {
@@ -90,7 +90,7 @@ func dashboard(t testing.TB) (all []panelQuery) {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal([]byte(read(t, "grafana/dashboards/holdfast.json")), &file); err != nil {
+	if err := json.Unmarshal([]byte(operatorFile(t, "grafana/dashboards/holdfast.json")), &file); err != nil {
 		t.Fatal(err)
 	}
 	fill := strings.NewReplacer("$__rate_interval", "15s", "$instance", ".*", "$drop", ".*")

@@ -22,7 +22,7 @@ import (
 
 // audited runs n auditors on the engine until the test's end, and gives the
 // registry of each.
-func audited(e *env, of *engine.Engine, n int, cfg persist.AuditorConfig) []*prometheus.Registry {
+func audited(e *env, of *engine.Engine, n int, cfg persist.DriftWatchConfig) []*prometheus.Registry {
 	e.Helper()
 	ctx, cancel := context.WithCancel(e.Context())
 	var running sync.WaitGroup
@@ -32,7 +32,7 @@ func audited(e *env, of *engine.Engine, n int, cfg persist.AuditorConfig) []*pro
 		registries[i] = prometheus.NewRegistry()
 		cfg := cfg
 		cfg.Engine, cfg.Metrics, cfg.Log = of, registries[i], slog.New(slog.DiscardHandler)
-		a, err := persist.NewAuditor(cfg)
+		a, err := persist.NewDriftWatch(cfg)
 		must(e, err)
 		running.Go(func() { a.Run(ctx) })
 	}
@@ -67,7 +67,7 @@ func shown(t *testing.T, reg *prometheus.Registry, name string) (float64, bool) 
 func TestAuditorsTakeTurnsAndTellTheSame(t *testing.T) {
 	e := newEnv(t)
 	var running, most, audits atomic.Int64
-	registries := audited(e, e.served(e.redis), 3, persist.AuditorConfig{
+	registries := audited(e, e.served(e.redis), 3, persist.DriftWatchConfig{
 		Every: 200 * time.Millisecond,
 		Audit: func(context.Context) (int, error) {
 			if now := running.Add(1); now > most.Load() {
@@ -104,7 +104,7 @@ func TestAuditorsTakeTurnsAndTellTheSame(t *testing.T) {
 func TestAnAuditThatTakesLongComesSeldom(t *testing.T) {
 	e := newEnv(t)
 	var audits atomic.Int64
-	audited(e, e.served(e.redis), 2, persist.AuditorConfig{
+	audited(e, e.served(e.redis), 2, persist.DriftWatchConfig{
 		Every: 100 * time.Millisecond, Timeout: 300 * time.Millisecond,
 		Audit: func(ctx context.Context) (int, error) {
 			audits.Add(1)
