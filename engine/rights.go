@@ -27,14 +27,20 @@ var uses = []use{
 	{"", []any{"INFO", "server"}},
 	{"", []any{"TIME"}},
 	{"", []any{"CONFIG", "GET", "appendfsync"}},
+	{"", []any{"SCRIPT", "EXISTS", strings.Repeat("0", 40)}},
+	{"", []any{"SCRIPT", "LOAD", "return 1"}},
 	{"string", []any{"SET", key, "1", "PX", 1000}},
 	{"string", []any{"GET", key}},
 	{"string", []any{"MGET", key}},
 	{"string", []any{"EXISTS", key}},
+	{"string", []any{"PTTL", key}},
+	{"string", []any{"PEXPIRE", key, 1000}},
+	{"string", []any{"EXPIRE", key, 1, "NX"}},
 	{"hash", []any{"HSET", key, "f", 1}},
 	{"hash", []any{"HGET", key, "f"}},
 	{"hash", []any{"HMGET", key, "f"}},
 	{"hash", []any{"HGETALL", key}},
+	{"hash", []any{"HEXISTS", key, "f"}},
 	{"hash", []any{"HSCAN", key, 0}},
 	{"hash", []any{"HINCRBY", key, "f", 1}},
 	{"hash", []any{"HDEL", key, "f"}},
@@ -46,6 +52,7 @@ var uses = []use{
 	{"zset", []any{"ZRANGEBYSCORE", key, 0, 1}},
 	{"zset", []any{"ZSCAN", key, 0}},
 	{"zset", []any{"ZREMRANGEBYRANK", key, 1, 1}},
+	{"zset", []any{"ZREMRANGEBYSCORE", key, 2, 3}},
 	{"zset", []any{"ZREM", key, "m"}},
 	{"stream", []any{"XGROUP", "CREATE", key, "g", "0", "MKSTREAM"}},
 	{"stream", []any{"XADD", key, "1-1", "f", "v"}},
@@ -67,7 +74,7 @@ func Commands() []string {
 	names = append(names, "del", "publish", "subscribe", "psubscribe")
 	for _, u := range uses {
 		name, _ := u.args[0].(string)
-		if sub, ok := u.args[1:], name == "CONFIG" || name == "XGROUP"; ok {
+		if sub, ok := u.args[1:], name == "CONFIG" || name == "SCRIPT" || name == "XGROUP"; ok {
 			second, _ := sub[0].(string)
 			name += "|" + second
 		}
@@ -160,7 +167,7 @@ func (e *Engine) tryCommands(ctx context.Context, partition int, add func(name s
 		switch {
 		case denied(err):
 			name := strings.ToUpper(cmd.Name())
-			if i < len(uses) && (name == "CONFIG" || name == "XGROUP") {
+			if i < len(uses) && (name == "CONFIG" || name == "SCRIPT" || name == "XGROUP") {
 				name += "|" + uses[i].args[1].(string) //nolint:forcetypeassert // written so above
 			}
 			add(name, err)

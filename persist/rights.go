@@ -20,6 +20,11 @@ func Rights() []TableRights {
 		{"refused_purchases", add},
 		{"lost_work", add},
 		{"epochs", change},
+		{"subjects", add},
+		{"drop_changes", change},
+		{"admin_log", change}, // UPDATE: how an act ended
+		{"webhook_outbox", []string{"SELECT", "INSERT", "UPDATE", "DELETE"}}, // UPDATE: to lock what is thrown away
+		{"webhook_deliveries", change},
 		{versionTable, []string{"SELECT"}},
 	}
 }
