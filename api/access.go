@@ -183,9 +183,10 @@ type Route struct{ Method, Path string }
 
 // Routes are all that there are.
 func (a *API) Routes() []Route {
-	var all []Route
-	for _, r := range a.app.GetRoutes(true) {
-		all = append(all, Route{r.Method, r.Path})
+	routes := a.app.GetRoutes(true)
+	all := make([]Route, len(routes))
+	for i, r := range routes {
+		all[i] = Route{r.Method, r.Path}
 	}
 	return all
 }

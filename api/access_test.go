@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -126,7 +125,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 			hold := s.holdAs(t, drop, user, tokens["user"])
 			bought := s.holdAs(t, drop, user, tokens["user"])
 			s.post(t, "/api/drops/purchase", fields{"reservationId": bought}, as(tokens["user"])...).want(t, 201)
-			fill := strings.NewReplacer("{drop}", fmt.Sprint(drop), "{user}", sub, "{hold}", fmt.Sprint(hold), "{bought}", fmt.Sprint(bought))
+			fill := strings.NewReplacer("{drop}", strconv.FormatInt(drop, 10), "{user}", sub,
+				"{hold}", strconv.FormatInt(hold, 10), "{bought}", strconv.FormatInt(bought, 10))
 			for route, a := range accesses {
 				method, path, _ := strings.Cut(route, " ")
 				if a.path != "" {
@@ -231,7 +231,7 @@ func TestBackDoor(t *testing.T) {
 		"/api/admin/figures?drop=1", "/api/drops/1/holds", "/metrics", "/debug/pprof/heap", "/console",
 	} {
 		s.get(t, path).refused(t, 404, "not_found", "Route not found")
-		path = strings.ReplaceAll(path, "1", fmt.Sprint(drop))
+		path = strings.ReplaceAll(path, "1", strconv.FormatInt(drop, 10))
 		back.get(t, path).want(t, 200)
 	}
 	s.post(t, "/api/drops/create", newDrop()).refused(t, 404, "not_found", "Route not found")

@@ -103,20 +103,13 @@ func startServer(t *testing.T, env *harness.Env, changes ...func(*wiring)) *serv
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// listen serves an API on a free port until the test's end.
-func listen(t *testing.T, cfg api.Config) (address string) {
-	t.Helper()
-	a, err := api.New(cfg)
-	must(t, err)
-	return serve(t, a, a.Serve)
-}
-
 // serveBack opens the back door.
 func (s *server) serveBack(t *testing.T) (address string) {
 	t.Helper()
 	return serve(t, s.api, s.api.ServeBack)
 }
 
+// serve has an API serve on a free port until the test's end.
 func serve(t *testing.T, a *api.API, by func(net.Listener) error) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

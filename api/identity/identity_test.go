@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -212,7 +213,7 @@ func TestConfigThatIsNone(t *testing.T) {
 	k := newKeys(t)
 	many := map[string]any{}
 	for i := range 101 {
-		many[fmt.Sprint(i)] = k.ed.Public()
+		many[strconv.Itoa(i)] = k.ed.Public()
 	}
 	for name, cfg := range map[string]identity.Config{
 		"nothing":             {},

@@ -184,29 +184,30 @@ func (s *keySet) load(ctx context.Context) error {
 }
 
 func (s *keySet) fetch(ctx context.Context) ([]key, error) {
-	var from io.ReadCloser
 	if s.isFile {
 		file, err := os.Open(s.from)
 		if err != nil {
 			return nil, fmt.Errorf("identity: JWKS: %w", err)
 		}
-		from = file
-	} else {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.from, http.NoBody)
-		if err != nil {
-			return nil, fmt.Errorf("identity: JWKS: %w", err)
-		}
-		res, err := s.http.Do(req)
-		if err != nil {
-			return nil, fmt.Errorf("identity: JWKS: %w", err)
-		}
-		from = res.Body
-		if res.StatusCode != http.StatusOK {
-			_ = from.Close()
-			return nil, fmt.Errorf("identity: JWKS: answer %d", res.StatusCode)
-		}
+		defer func() { _ = file.Close() }()
+		return readKeySet(file)
 	}
-	defer func() { _ = from.Close() }()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.from, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("identity: JWKS: %w", err)
+	}
+	res, err := s.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("identity: JWKS: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("identity: JWKS: answer %d", res.StatusCode)
+	}
+	return readKeySet(res.Body)
+}
+
+func readKeySet(from io.Reader) ([]key, error) {
 	raw, err := io.ReadAll(io.LimitReader(from, maxKeySet+1))
 	switch {
 	case err != nil:

@@ -34,7 +34,7 @@ const (
 )
 
 // validate gives every error at once.
-func (f identityFlags) validate() error {
+func (f *identityFlags) validate() error {
 	var errs []error
 	switch f.Identity {
 	case identityOpen:
@@ -67,17 +67,15 @@ func (f identityFlags) validate() error {
 }
 
 // verifier is nil where identity is open.
-func (f identityFlags) verifier(ctx context.Context, log *slog.Logger) (*identity.Verifier, error) {
+func (f *identityFlags) verifier(ctx context.Context, log *slog.Logger) (*identity.Verifier, error) {
 	if f.Identity != identityJWT {
 		return nil, nil
 	}
-	for _, unset := range []struct{ value, says string }{
-		{f.JWTIssuer, "HOLDFAST_JWT_ISSUER is not set: tokens of every issuer that the keys check are taken"},
-		{f.JWTAudience, "HOLDFAST_JWT_AUDIENCE is not set: tokens that were issued for other services are taken"},
-	} {
-		if unset.value == "" {
-			log.Warn(unset.says)
-		}
+	if f.JWTIssuer == "" {
+		log.Warn("HOLDFAST_JWT_ISSUER is not set: tokens of every issuer that the keys check are taken")
+	}
+	if f.JWTAudience == "" {
+		log.Warn("HOLDFAST_JWT_AUDIENCE is not set: tokens that were issued for other services are taken")
 	}
 	return identity.New(ctx, identity.Config{
 		Secret: []byte(f.JWTSecret), JWKS: f.JWKS, Issuer: f.JWTIssuer, Audience: f.JWTAudience, Log: log,
@@ -85,7 +83,7 @@ func (f identityFlags) verifier(ctx context.Context, log *slog.Logger) (*identit
 }
 
 // listenBack is the listener of operators; nil where there is none of their own.
-func (f identityFlags) listenBack(ctx context.Context) (net.Listener, error) {
+func (f *identityFlags) listenBack(ctx context.Context) (net.Listener, error) {
 	if f.AdminAddr == "" {
 		return nil, nil
 	}

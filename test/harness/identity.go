@@ -3,7 +3,7 @@ package harness
 import "net/http"
 
 // AdminToken is the admin token of every instance that tests start.
-const AdminToken = "harness-admin-token-of-no-secrecy-at-all" //nolint:gosec // of servers that live for one test
+const AdminToken = "harness-admin-token-of-no-secrecy-at-all"
 
 // identityEnv is what an instance needs to be told of who is who. Identity is
 // open, unless a test says otherwise.
