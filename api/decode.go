@@ -38,6 +38,9 @@ var decoders = sync.Pool{New: func() any { return new(decoder) }}
 // the raw value, which is good only during the call. Anything but exactly one
 // object of valid UTF-8, and a name given twice, is a complaint.
 func eachField(body []byte, f func(name string, value jsontext.Value) error) error {
+	if end := tooDeep(body); end > 0 {
+		return &complaint{deepField(body[:end]), "is nested too deeply"}
+	}
 	d := decoders.Get().(*decoder) //nolint:forcetypeassert // nothing else is in the pool
 	defer decoders.Put(d)
 	d.body = *bytes.NewBuffer(body)
