@@ -68,10 +68,25 @@ var accesses = map[string]access{
 	"POST /api/drops/create": {
 		body: `{"name":"n","price":1,"total_stock":2,"start_time":"2026-11-23T18:00:00Z"}`, open: adminOpen(201), jwt: adminJWT(201),
 	},
-	"GET /api/drops/:id/holds": {path: "/api/drops/{drop}/holds", open: adminOpen(200), jwt: adminJWT(200)},
-	"GET /api/admin/figures":   {path: "/api/admin/figures?drop={drop}", open: adminOpen(200), jwt: adminJWT(200)},
-	"GET /metrics":             {open: adminOpen(200), jwt: adminJWT(200)},
-	"GET /debug/pprof/:name?":  {path: "/debug/pprof/goroutine", open: adminOpen(200), jwt: adminJWT(200)},
+	"GET /api/drops/:id/holds":  {path: "/api/drops/{drop}/holds", open: adminOpen(200), jwt: adminJWT(200)},
+	"GET /api/admin/figures":    {path: "/api/admin/figures?drop={drop}", open: adminOpen(200), jwt: adminJWT(200)},
+	"PATCH /api/drops/create":   {open: everybody(405), jwt: everybody(405)},
+	"PATCH /api/drops/reserve":  {open: everybody(405), jwt: everybody(405)},
+	"PATCH /api/drops/purchase": {open: everybody(405), jwt: everybody(405)},
+	"PATCH /api/drops/cancel":   {open: everybody(405), jwt: everybody(405)},
+
+	"PATCH /api/drops/:id": {path: "/api/drops/{drop}", body: `{"state":"live"}`, open: adminOpen(200), jwt: adminJWT(200)},
+	"DELETE /api/drops/:id/holds/:reservation": {
+		path: "/api/drops/{drop}/holds/{hold}", open: adminOpen(200), jwt: adminJWT(200),
+	},
+	"GET /api/drops/:id/sales.csv":        {path: "/api/drops/{drop}/sales.csv", open: adminOpen(200), jwt: adminJWT(200)},
+	"GET /api/admin/audit":                {open: adminOpen(200), jwt: adminJWT(200)},
+	"GET /api/admin/log":                  {open: adminOpen(200), jwt: adminJWT(200)},
+	"GET /api/admin/webhooks/dead":        {open: adminOpen(200), jwt: adminJWT(200)},
+	"POST /api/admin/webhooks/:id/resend": {path: "/api/admin/webhooks/1/resend", open: adminOpen(404), jwt: adminJWT(404)},
+
+	"GET /metrics":            {open: adminOpen(200), jwt: adminJWT(200)},
+	"GET /debug/pprof/:name?": {path: "/debug/pprof/goroutine", open: adminOpen(200), jwt: adminJWT(200)},
 
 	"GET /ws":           {open: everybody(426), jwt: everybody(426)},
 	"GET /socket.io/":   {path: "/socket.io/?EIO=3&transport=polling", open: everybody(400), jwt: everybody(400)},

@@ -232,7 +232,7 @@ func oneLength(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// onlyPost answers a GET of a path that takes POST alone.
+// onlyPost answers another method on a path that takes POST alone.
 func onlyPost(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderAllow, fiber.MethodPost)
 	return fiber.ErrMethodNotAllowed
@@ -287,6 +287,7 @@ func (a *API) routes() error {
 func (a *API) browse() {
 	for _, path := range []string{"create", "reserve", "purchase", "cancel"} {
 		a.app.Get("/api/drops/"+path, onlyPost) // else taken for a drop's id
+		a.app.Patch("/api/drops/"+path, onlyPost)
 	}
 	a.app.Get("/api/drops", a.fairly(fair.Read, a.listDrops))
 	a.app.Get("/api/drops/:id", a.fairly(fair.Read, a.getDrop))

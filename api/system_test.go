@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast/holdfast/api"
 	"github.com/holdfast/holdfast/engine"
 	"github.com/holdfast/holdfast/persist"
+	"github.com/holdfast/holdfast/test/harness"
 )
 
 func TestDescription(t *testing.T) {
@@ -109,7 +110,7 @@ func TestCORS(t *testing.T) {
 
 // hollow are parts that any call panics on.
 func hollow() api.Config {
-	return api.Config{Engine: new(engine.Engine), Store: new(persist.Store), Users: new(persist.Users), Log: quiet()}
+	return api.Config{Engine: new(engine.Engine), Store: new(persist.Store), Users: new(persist.Users), Admin: harness.AdminToken, Log: quiet()}
 }
 
 func TestConfigIsChecked(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 // all are the scripts of this package.
 func all() []script {
 	return []script{
-		open, reserve, settle, release, lookup, dead, epoch, claim, admit, restore, level, forget, unclaim, confirm, done,
+		open, reserve, settle, release, lookup, dead, epoch, claim, admit, restore, level, forget, unclaim, confirm, done, change, allow,
 	}
 }
 
