@@ -34,7 +34,7 @@ func TestDeepBodiesAreRefusedQuickly(t *testing.T) {
 	body := []byte(strings.Repeat("[", maxBody))
 	began := time.Now()
 	for range 1000 {
-		if _, err := decodeReserve(body); err == nil {
+		if _, err := decodeReserve(body, 0); err == nil {
 			t.Fatal("taken")
 		}
 	}
