@@ -64,7 +64,8 @@ func bearer(c *fiber.Ctx) (string, error) {
 	return string(token), nil
 }
 
-// behind has every route that add adds ask guard first: none can be forgotten.
+// behind has every route that add adds ask guard before the call itself, and
+// after the limits of fair use, which cost less: none can be forgotten.
 func (a *API) behind(guard fiber.Handler, add func()) {
 	known := map[*fiber.Route]bool{}
 	for _, method := range a.app.Stack() {
@@ -77,7 +78,7 @@ func (a *API) behind(guard fiber.Handler, add func()) {
 		for _, route := range method {
 			if !known[route] {
 				known[route] = true
-				route.Handlers = slices.Concat([]fiber.Handler{guard}, route.Handlers)
+				route.Handlers = slices.Insert(slices.Clone(route.Handlers), len(route.Handlers)-1, guard)
 			}
 		}
 	}

@@ -289,22 +289,22 @@ func (a *API) browse() {
 		a.app.Get("/api/drops/"+path, onlyPost) // else taken for a drop's id
 		a.app.Patch("/api/drops/"+path, onlyPost)
 	}
-	a.app.Get("/api/drops", a.fairly(fair.Read, a.listDrops))
-	a.app.Get("/api/drops/:id", a.fairly(fair.Read, a.getDrop))
+	a.app.Get("/api/drops", a.fairly(fair.Read, a.listDrops)...)
+	a.app.Get("/api/drops/:id", a.fairly(fair.Read, a.getDrop)...)
 }
 
 // sell adds the calls of buyers.
 func (a *API) sell() {
 	// In the order in which fiber looks for them: what a sale asks first.
-	a.app.Post("/api/drops/reserve", a.fairly(fair.Reserve, a.reserve))
-	a.app.Post("/api/drops/purchase", a.fairly(fair.Purchase, a.purchase))
-	a.app.Post("/api/drops/cancel", a.fairly(fair.Cancel, a.cancel))
-	a.app.Get("/api/reservations/:id", a.fairly(fair.Read, a.getReservation))
-	a.app.Get("/api/users/:id", a.fairly(fair.Read, a.getUser))
+	a.app.Post("/api/drops/reserve", a.fairly(fair.Reserve, a.reserve)...)
+	a.app.Post("/api/drops/purchase", a.fairly(fair.Purchase, a.purchase)...)
+	a.app.Post("/api/drops/cancel", a.fairly(fair.Cancel, a.cancel)...)
+	a.app.Get("/api/reservations/:id", a.fairly(fair.Read, a.getReservation)...)
+	a.app.Get("/api/users/:id", a.fairly(fair.Read, a.getUser)...)
 }
 
 // enrol adds the call that makes a user.
-func (a *API) enrol() { a.app.Post("/api/users", a.fairly(fair.Reserve, a.createUser)) }
+func (a *API) enrol() { a.app.Post("/api/users", a.fairly(fair.Reserve, a.createUser)...) }
 
 // create adds the call that opens a drop.
 func (a *API) create() { a.app.Post("/api/drops/create", a.createDrop) }
@@ -320,8 +320,8 @@ func (a *API) administer() {
 
 // watch adds the live feed.
 func (a *API) watch() {
-	a.app.Get("/ws", a.fairly(fair.Socket, a.sameOrigin), a.hub.Admission, a.hub.Upgrade())
-	a.app.All("/socket.io/", a.fairlyBegun(a.sameOrigin), a.hub.SocketIO())
+	a.app.Get("/ws", append(a.fairly(fair.Socket, a.sameOrigin), a.hub.Admission, a.hub.Upgrade())...)
+	a.app.All("/socket.io/", a.fairlyBegun(a.sameOrigin, a.hub.SocketIO())...)
 }
 
 // sameOrigin refuses pages of other hosts that are not among the origins

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,14 +13,20 @@ import (
 	"github.com/holdfast/holdfast/api/fair"
 )
 
-// fairly has calls of a class limited by address before anything of them is
-// read. Who goes on all the same loses the connection: to make a new one is limited
-// too, and refused at less cost. Proxies keep theirs, on which others call too.
-// Without fair use it is the handler itself.
-func (a *API) fairly(class fair.Class, handler fiber.Handler) fiber.Handler {
+// fairly are the handlers of a call of a class: first the limit of the address
+// it comes from, before anything of it is read or a token is checked. Without
+// fair use there is the handler alone.
+func (a *API) fairly(class fair.Class, handler fiber.Handler) []fiber.Handler {
 	if a.cfg.Fair == nil {
-		return handler
+		return []fiber.Handler{handler}
 	}
+	return []fiber.Handler{a.limited(class), handler}
+}
+
+// limited limits calls by address. Who goes on all the same loses the
+// connection: to make a new one is limited too, and refused at less cost. Proxies
+// keep theirs, on which others call too.
+func (a *API) limited(class fair.Class) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		if err := a.cfg.Fair.Address(class, a.client(c)); err != nil {
 			if !a.cfg.Proxies.Trust(addressOf(c.Context().RemoteAddr())) {
@@ -27,20 +34,23 @@ func (a *API) fairly(class fair.Class, handler fiber.Handler) fiber.Handler {
 			}
 			return err
 		}
-		return handler(c)
+		return c.Next()
 	}
 }
 
 // fairlyBegun limits the sessions of Socket.IO that begin. A poll of one that
 // has begun is answered when there is news, however often that is.
-func (a *API) fairlyBegun(handler fiber.Handler) fiber.Handler {
-	limited := a.fairly(fair.Socket, handler)
-	return func(c *fiber.Ctx) error {
-		if c.Query("sid") != "" {
-			return handler(c)
-		}
-		return limited(c)
+func (a *API) fairlyBegun(handlers ...fiber.Handler) []fiber.Handler {
+	if a.cfg.Fair == nil {
+		return handlers
 	}
+	limit := a.limited(fair.Socket)
+	return slices.Insert(handlers, 0, func(c *fiber.Ctx) error {
+		if c.Query("sid") != "" {
+			return c.Next()
+		}
+		return limit(c)
+	})
 }
 
 // fairTo limits the calls of a class that one person makes. who is the person, or

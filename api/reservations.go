@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,10 +99,10 @@ func (a *API) purchase(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if err := a.fairTo(fair.Purchase, id); err != nil {
+	ctx, owner := a.context(c), callerOf(c)
+	if err := a.fairTo(fair.Purchase, cmp.Or(owner, id)); err != nil {
 		return err
 	}
-	ctx, owner := a.context(c), callerOf(c)
 	r, err := a.engine.PurchaseBy(ctx, id, owner)
 	a.shelf.did(engine.DropOf(id), err)
 	if errors.Is(err, engine.ErrExpired) || errors.Is(err, engine.ErrReservationNotFound) {
@@ -129,10 +130,10 @@ func (a *API) cancel(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if err := a.fairTo(fair.Cancel, id); err != nil {
+	ctx, owner := a.context(c), callerOf(c)
+	if err := a.fairTo(fair.Cancel, cmp.Or(owner, id)); err != nil {
 		return err
 	}
-	ctx, owner := a.context(c), callerOf(c)
 	r, err := a.engine.CancelBy(ctx, id, owner)
 	a.shelf.did(engine.DropOf(id), err)
 	if err != nil {

@@ -111,7 +111,7 @@ func (f webhookFlags) sender(store *persist.Store, log *slog.Logger, metrics pro
 }
 
 type webhooksCommand struct {
-	DatabaseURL string  `env:"HOLDFAST_DATABASE_URL" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
+	DatabaseURL string  `env:"HOLDFAST_DATABASE_URL" secret:"" placeholder:"URL" help:"Postgres, such as postgres://user:password@127.0.0.1:5432/holdfast."`
 	Most        int     `default:"100" help:"List at most so many of those that were given up."`
 	Resend      []int64 `placeholder:"ID" help:"Send these deliveries once more."`
 	ResendDead  bool    `help:"Send everything once more that was given up."`
