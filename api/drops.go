@@ -29,7 +29,7 @@ func (a *API) createDrop(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	a.acted(ctx, persist.NewAct{By: asks(c), Action: "create", Drop: d.ID, After: d.LogTerms()})
+	a.acted(ctx, persist.NewAct{By: a.asks(c), Action: "create", Drop: d.ID, After: d.LogTerms()})
 	stock, err := a.engine.Stock(ctx, []int64{d.ID})
 	if err != nil {
 		return err

@@ -31,8 +31,8 @@ func (a *API) steer() {
 }
 
 // asks is who makes a request, for the log of what operators did.
-func asks(c *fiber.Ctx) persist.By {
-	return persist.By{Who: "admin", RequestID: string(c.Response().Header.Peek(fiber.HeaderXRequestID)), Address: c.IP()}
+func (a *API) asks(c *fiber.Ctx) persist.By {
+	return persist.By{Who: "admin", RequestID: a.requestIDs.of(c), Address: a.clientName(c)}
 }
 
 // acted adds to the log what was done already. That it cannot be written undoes nothing.
@@ -60,7 +60,7 @@ func (a *API) changeDrop(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	replayed, err := a.steering.Change(a.deadlines.next(), drop, change, asks(c), key)
+	replayed, err := a.steering.Change(a.deadlines.next(), drop, change, a.asks(c), key)
 	a.shelf.steered(drop)
 	if replayed {
 		c.Set("Idempotency-Replayed", "true")
@@ -102,7 +102,7 @@ func (a *API) releaseHold(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	act, err := a.cfg.Store.WriteAct(ctx, persist.NewAct{By: asks(c), Action: "release", Drop: drop, Before: renderReservation(before)})
+	act, err := a.cfg.Store.WriteAct(ctx, persist.NewAct{By: a.asks(c), Action: "release", Drop: drop, Before: renderReservation(before)})
 	if err != nil {
 		return err
 	}

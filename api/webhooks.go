@@ -55,12 +55,14 @@ func (a *API) resendDelivery(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	err = a.cfg.Store.Resend(a.deadlines.next(), id)
+	ctx := a.context(c)
+	err = a.cfg.Store.Resend(ctx, id)
 	if errors.Is(err, persist.ErrNotFound) {
 		err = errDeliveryNotFound
 	}
 	if err != nil {
 		return err
 	}
+	a.acted(ctx, persist.NewAct{By: a.asks(c), Action: "resend", After: map[string]int64{"delivery": id}})
 	return c.JSON(fiber.Map{"id": id, "state": persist.DeliveryWaiting})
 }

@@ -179,16 +179,24 @@ func (c *webhooksCommand) Run(ctx context.Context) error {
 
 func (c *webhooksCommand) resend(ctx context.Context, store *persist.Store) error {
 	var errs []error
+	note := func(after any) {
+		_, err := store.WriteAct(ctx, persist.NewAct{By: persist.By{Who: "cli"}, Action: "resend", After: after})
+		errs = append(errs, err)
+	}
 	for _, id := range c.Resend {
 		if err := store.Resend(ctx, id); err != nil {
 			errs = append(errs, err)
 			continue
 		}
+		note(map[string]int64{"delivery": id})
 		fmt.Printf("Delivery %d is sent once more.\n", id)
 	}
 	if c.ResendDead {
 		n, err := store.ResendDead(ctx)
 		errs = append(errs, err)
+		if n > 0 {
+			note(map[string]any{"deliveries": n})
+		}
 		fmt.Printf("%d deliveries are sent once more.\n", n)
 	}
 	return errors.Join(errs...)
