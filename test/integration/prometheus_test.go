@@ -66,7 +66,10 @@ func startPrometheus(t testing.TB, instances ...*harness.Process) *prometheus {
 		"global":     object{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
 		"rule_files": []string{rules},
 		"scrape_configs": []object{
-			{"job_name": "holdfast", "static_configs": []object{{"targets": targets}}},
+			{
+				"job_name": "holdfast", "authorization": object{"credentials": harness.AdminToken},
+				"static_configs": []object{{"targets": targets}},
+			},
 		},
 	})
 	if err != nil {
