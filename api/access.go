@@ -13,6 +13,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/holdfast/holdfast/api/fair"
 	"github.com/holdfast/holdfast/api/identity"
 	"github.com/holdfast/holdfast/persist"
 )
@@ -78,6 +79,9 @@ func (a *API) behind(guard fiber.Handler, add func()) {
 		for _, route := range method {
 			if !known[route] {
 				known[route] = true
+				if most := len(a.fairly(fair.Read, nil)); len(route.Handlers) > most {
+					panic("api: " + route.Path + " does more than one thing behind its guard")
+				}
 				route.Handlers = slices.Insert(slices.Clone(route.Handlers), len(route.Handlers)-1, guard)
 			}
 		}

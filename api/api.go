@@ -109,6 +109,7 @@ type API struct {
 
 	adminSum   [sha256.Size]byte // of the admin token
 	requestIDs *requestIDs
+	ready      readinessMemory
 	settings   settingsMemory // of Redis, for readyz
 
 	door    atomic.Pointer[door] // nil until Serve

@@ -20,9 +20,9 @@ var states = map[string]engine.State{
 
 // decodeChange reads the body of a change: one field at least.
 func decodeChange(body []byte) (c persist.Change, err error) {
-	any := false
+	named := false
 	err = eachField(body, func(name string, v jsontext.Value) error {
-		any = true
+		named = true
 		switch name {
 		case "state":
 			word, err := text(name, v, len("paused"))
@@ -61,7 +61,7 @@ func decodeChange(body []byte) (c persist.Change, err error) {
 	switch {
 	case err != nil:
 		return c, err
-	case !any:
+	case !named:
 		return c, &complaint{"body", "must name something to change"}
 	case c.Start != nil && c.End != nil && !c.End.IsZero() && !c.End.After(*c.Start):
 		return c, &complaint{"end_time", "must be after start_time"}

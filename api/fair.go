@@ -53,10 +53,10 @@ func (a *API) fairlyBegun(handlers ...fiber.Handler) []fiber.Handler {
 	})
 }
 
-// fairTo limits the calls of a class that one person makes. who is the person, or
-// where a call does not say who makes it, the reservation it is about.
+// fairTo limits the calls of a class that one person makes; 0: a call that does
+// not say who makes it, which counts for its address alone.
 func (a *API) fairTo(class fair.Class, who int64) error {
-	if a.cfg.Fair == nil {
+	if a.cfg.Fair == nil || who == 0 {
 		return nil
 	}
 	return a.cfg.Fair.User(class, who)

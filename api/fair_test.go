@@ -24,11 +24,16 @@ func few(burst int) fair.Rate { return fair.Rate{PerSecond: 0.01, Burst: burst} 
 // fairServer has limits, and believes what this machine says of clients.
 func fairServer(t *testing.T, cfg fair.Config, trusted ...string) *server {
 	t.Helper()
+	return newServer(t, withLimits(t, cfg, trusted...))
+}
+
+func withLimits(t *testing.T, cfg fair.Config, trusted ...string) func(*wiring) {
+	t.Helper()
 	proxies, err := fair.ParseProxies(trusted)
 	must(t, err)
-	return newServer(t, func(w *wiring) {
+	return func(w *wiring) {
 		w.api = func(c *api.Config) { c.Fair, c.Proxies = fair.New(cfg), proxies }
-	})
+	}
 }
 
 // later fails unless a 429 says when to come again.
@@ -110,9 +115,41 @@ func TestLimitOfAPerson(t *testing.T) {
 		}
 	}
 	s.hold(t, drop, bob)
-	for i, want := range []int{201, 200, 429} {
+	for i, want := range []int{201, 200, 200} { // nobody says who buys
 		if r := s.purchase(t, held); r.status != want {
 			t.Errorf("purchase %d: %d", i, r.status)
+		}
+	}
+}
+
+// Where tokens say who calls, a stranger who goes on about a hold uses up their
+// own limit, not its owner's.
+func TestLimitOfATokensPerson(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, withLimits(t, fair.Config{User: fair.Limits{fair.Purchase: few(2), fair.Read: few(3)}}), withTokens(t))
+	drop, ada, bob := s.drop(t, nil), s.user(t, "ada"), s.user(t, "bob")
+	owner, stranger := as(tokenOf(t, strconv.FormatInt(ada, 10))), as(tokenOf(t, strconv.FormatInt(bob, 10)))
+	held := s.post(t, "/api/drops/reserve", fields{"dropId": drop}, owner...).want(t, 201).int(t, "id")
+	for _, want := range []int{404, 404, 429} {
+		if r := s.post(t, "/api/drops/purchase", fields{"reservationId": held}, stranger...); r.status != want {
+			t.Errorf("a stranger's purchase: %d, want %d", r.status, want)
+		}
+	}
+	s.post(t, "/api/drops/purchase", fields{"reservationId": held}, owner...).want(t, 201)
+	for _, want := range []int{200, 200, 200, 429} {
+		if r := s.do(t, http.MethodGet, fmt.Sprint("/api/reservations/", held), "", http.Header{owner[0]: {owner[1]}}); r.status != want {
+			t.Errorf("a read: %d, want %d", r.status, want)
+		}
+	}
+}
+
+// A token is looked at only while its address has not used up its limit.
+func TestLimitOfAnAddressComesBeforeTokens(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, withLimits(t, fair.Config{Address: fair.Limits{fair.Reserve: few(2)}}), withTokens(t))
+	for _, want := range []int{401, 401, 429} {
+		if r := s.post(t, "/api/drops/reserve", fields{"dropId": 1}, as("no.valid.token")...); r.status != want {
+			t.Errorf("status %d, want %d", r.status, want)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func (a *API) readyz(c *fiber.Ctx) error {
 	return c.Status(status).JSON(r)
 }
 
-// readiness asks all that the instance needs, at once. One that leaves asks
+// readiness is how all that the instance needs is. One that leaves asks
 // nobody: whatever state the stores are in, balancers have to hear of it.
 func (a *API) readiness() readiness {
 	if a.unready.Load() {
@@ -75,6 +75,11 @@ func (a *API) readiness() readiness {
 			Identity: a.identityMode(), FairUse: a.fairUse(), Roles: a.cfg.Roles, Version: a.cfg.Version,
 		}
 	}
+	return a.ready.or(a.askAll)
+}
+
+// askAll asks all that the instance needs, at once.
+func (a *API) askAll() readiness {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	r := readiness{
@@ -117,6 +122,26 @@ func (a *API) readiness() readiness {
 		r.Status, r.Redis.State = "unavailable", stateNoAnswer
 	}
 	return r
+}
+
+// readinessMemory shares what was just found: everybody may ask, however often.
+type readinessMemory struct {
+	mu   sync.Mutex // held by the one who asks; others wait for the answer
+	at   time.Time
+	last readiness
+}
+
+// readinessAge is for how long what was found is passed on.
+const readinessAge = 100 * time.Millisecond
+
+func (m *readinessMemory) or(ask func() readiness) readiness {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.at) > readinessAge {
+		m.last = ask()
+		m.at = time.Now()
+	}
+	return m.last
 }
 
 // settingsMemory keeps how many of Redis's settings are wrong: they change

@@ -167,8 +167,10 @@ func (r *salesReader) Close() error {
 }
 
 // plain keeps spreadsheets from taking what people call themselves for a formula.
+// Some part cells at a semicolon too, whatever the quotes say.
 func plain(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
+	s = strings.ReplaceAll(s, ";", ",")
+	if strings.IndexAny(s, "=+-@\t\r\n＝＋－＠") == 0 {
 		return "'" + s
 	}
 	return s

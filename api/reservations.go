@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +99,7 @@ func (a *API) purchase(c *fiber.Ctx) error {
 		return err
 	}
 	ctx, owner := a.context(c), callerOf(c)
-	if err := a.fairTo(fair.Purchase, cmp.Or(owner, id)); err != nil {
+	if err := a.fairTo(fair.Purchase, owner); err != nil {
 		return err
 	}
 	r, err := a.engine.PurchaseBy(ctx, id, owner)
@@ -131,7 +130,7 @@ func (a *API) cancel(c *fiber.Ctx) error {
 		return err
 	}
 	ctx, owner := a.context(c), callerOf(c)
-	if err := a.fairTo(fair.Cancel, cmp.Or(owner, id)); err != nil {
+	if err := a.fairTo(fair.Cancel, owner); err != nil {
 		return err
 	}
 	r, err := a.engine.CancelBy(ctx, id, owner)
@@ -167,8 +166,11 @@ func (a *API) getReservation(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx := a.context(c)
-	b, err := a.lookUp(ctx, id, callerOf(c))
+	ctx, owner := a.context(c), callerOf(c)
+	if err := a.fairTo(fair.Read, owner); err != nil {
+		return err
+	}
+	b, err := a.lookUp(ctx, id, owner)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/holdfast/holdfast/api/fair"
 	"github.com/holdfast/holdfast/persist"
 )
 
@@ -37,7 +38,11 @@ func (a *API) getUser(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if caller := callerOf(c); caller != 0 && caller != id {
+	caller := callerOf(c)
+	if err := a.fairTo(fair.Read, caller); err != nil {
+		return err
+	}
+	if caller != 0 && caller != id {
 		return errUserNotFound // who else there is, is not theirs to know
 	}
 	ctx := a.context(c)

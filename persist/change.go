@@ -32,7 +32,7 @@ type SizeAdd struct {
 	Add  int64  `json:"add"`
 }
 
-// ErrTooMuch: the drop would have more units than one may have.
+// ErrTooMuch says that the drop would have more units than one may have.
 var ErrTooMuch = fmt.Errorf("stock would be over %d", engine.MaxStock)
 
 // wanted is a change as it is kept: the stock in totals, so that to make it

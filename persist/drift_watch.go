@@ -99,7 +99,7 @@ func (a *DriftWatch) Run(ctx context.Context) {
 			a.cfg.Log.Warn("no audit could be made", "err", err)
 		}
 		select { // jittered, so that the instances do not all come at once
-		case <-time.After(look/2 + rand.N(look/2)):
+		case <-time.After(look/2 + rand.N(look/2)): //nolint:gosec // jitter
 		case <-ctx.Done():
 			return
 		}

@@ -135,7 +135,7 @@ func (c *Challenge) Verify(ctx context.Context, token string, from netip.Addr) e
 const maxVerdict = 16 << 10
 
 // notOfTheToken are the error codes that speak of the question, not of the token.
-var notOfTheToken = []string{"missing-input-secret", "invalid-input-secret", "bad-request", "internal-error"}
+var notOfTheToken = []string{"missing-input-secret", "invalid-input-secret", "internal-error"}
 
 // ask is the verifier's verdict. An error says that there is none; it has
 // nothing of the token or the secret.
@@ -161,6 +161,9 @@ func (c *Challenge) ask(ctx context.Context, token string, from netip.Addr) (boo
 	var verdict struct {
 		Success *bool    `json:"success"`
 		Errors  []string `json:"error-codes"`
+	}
+	if refused := res.StatusCode >= 400 && res.StatusCode < 500; refused && !json.Valid(body) {
+		return false, nil // what stands before the verifier took offence at the token
 	}
 	if err := json.Unmarshal(body, &verdict); err != nil || verdict.Success == nil || res.StatusCode >= 500 {
 		return false, fmt.Errorf("status %d without a verdict", res.StatusCode)

@@ -52,6 +52,8 @@ func TestVerdicts(t *testing.T) {
 		"failed with a 400":     {400, `{"success":false,"error-codes":["invalid-input-response"]}`, ErrChallengeFailed},
 		"our secret is wrong":   {200, `{"success":false,"error-codes":["invalid-input-secret"]}`, ErrVerifierDown},
 		"its own fault":         {200, `{"success":false,"error-codes":["internal-error"]}`, ErrVerifierDown},
+		"the token is no token": {400, `{"success":false,"error-codes":["bad-request"]}`, ErrChallengeFailed},
+		"refused on the way":    {403, `<html>`, ErrChallengeFailed},
 		"no verdict":            {200, `{}`, ErrVerifierDown},
 		"no JSON":               {200, `<html>`, ErrVerifierDown},
 		"a 502":                 {502, `bad gateway`, ErrVerifierDown},

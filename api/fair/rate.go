@@ -82,7 +82,7 @@ func AddressLimits() Limits {
 func UserLimits() Limits {
 	return Limits{
 		Reserve: {2, 10}, Purchase: {2, 10}, Cancel: {2, 10},
-		Read: {20, 100}, Socket: {2, 20},
+		Read: {20, 100}, // sockets bring no token
 	}
 }
 

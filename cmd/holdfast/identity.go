@@ -119,7 +119,7 @@ func (f *identityFlags) complete(data string) (err error) {
 
 // keptToken is the token in the file, which is made where there is none.
 func keptToken(file string) (string, error) {
-	kept, err := os.ReadFile(file)
+	kept, err := os.ReadFile(file) //nolint:gosec // in the data folder, which is the user's to choose
 	if err == nil {
 		return strings.TrimSpace(string(kept)), nil
 	}

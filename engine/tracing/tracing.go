@@ -39,8 +39,8 @@ func (g IDs) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
 	}
 	var id trace.TraceID
 	for !id.IsValid() {
-		binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
-		binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+		binary.NativeEndian.PutUint64(id[:8], rand.Uint64()) //nolint:gosec // an id of a trace is no secret
+		binary.NativeEndian.PutUint64(id[8:], rand.Uint64()) //nolint:gosec // an id of a trace is no secret
 	}
 	return id, g.NewSpanID(ctx, id)
 }
@@ -49,7 +49,7 @@ func (g IDs) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
 func (IDs) NewSpanID(context.Context, trace.TraceID) trace.SpanID {
 	var id trace.SpanID
 	for !id.IsValid() {
-		binary.NativeEndian.PutUint64(id[:], rand.Uint64())
+		binary.NativeEndian.PutUint64(id[:], rand.Uint64()) //nolint:gosec // an id of a trace is no secret
 	}
 	return id
 }

@@ -55,7 +55,7 @@ func (l *line) run(ctx context.Context) {
 		l.settle(ctx)
 		l.claim(ctx, sending)
 		// Jittered, so that instances do not all ask at the same moment.
-		wake.Reset(l.cfg.Poll/2 + rand.N(l.cfg.Poll))
+		wake.Reset(l.cfg.Poll/2 + rand.N(l.cfg.Poll)) //nolint:gosec // jitter
 	}
 }
 
@@ -168,7 +168,7 @@ func (l *line) pause(tries int, refused *refusal) time.Duration {
 		}
 	}
 	pause = min(pause, l.cfg.RetryMost)
-	pause = pause*4/5 + rand.N(pause*2/5+1)
+	pause = pause*4/5 + rand.N(pause*2/5+1) //nolint:gosec // jitter
 	if refused != nil {
 		pause = max(pause, min(refused.wait, l.cfg.RetryMost))
 	}
