@@ -54,9 +54,6 @@ local pools, taken = {}, 0
 for i, size in ipairs(names) do
   local n = 4 * i - 4
   local pool = { total = tonumber(c[n + 1]), available = tonumber(c[n + 2]), held = tonumber(c[n + 3]), sold = tonumber(c[n + 4]) }
-  if not force and pool.available + pool.held + pool.sold ~= pool.total then
-    return redis.error_reply('HFCORRUPT ' .. drop .. ' size ' .. size .. ': available + held + sold ~= total')
-  end
   pools[size] = pool
   taken = taken + pool.held + pool.sold
 end
@@ -82,6 +79,9 @@ for i = SIZES, #ARGV, 2 do
   local pool = pools[size]
   if not pool then
     wrong = wrong or UNKNOWN_SIZE
+  elseif not force and pool.available + pool.held + pool.sold ~= pool.total then
+    -- Of these sizes alone: what does not add up can still be paused and ended.
+    return redis.error_reply('HFCORRUPT ' .. drop .. ' size ' .. size .. ': available + held + sold ~= total')
   else
     local available = total - pool.held - pool.sold
     if available < 0 then wrong = wrong or NOT_ENOUGH end

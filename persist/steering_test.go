@@ -336,3 +336,30 @@ func TestDecisionOfAnEpochBefore(t *testing.T) {
 	}
 	s.settled(d.ID, 5)
 }
+
+// A drop whose counters do not add up can be paused, its stock is left as it is,
+// and a change that cannot be finished keeps no instance from its start.
+func TestACorruptDropStopsNobody(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	d := s.sells(0, engine.SizeStock{Stock: 3})
+	keys, err := s.redis.Keys(t.Context(), "*drop:*").Result()
+	must(t, err)
+	must(t, s.redis.HIncrBy(t.Context(), keys[0], "a:", 1).Err()) // a foreign hand
+	if _, err := s.steering().Change(t.Context(), d.ID, persist.Change{State: engine.StatePaused}, operator, ""); err != nil {
+		t.Errorf("pause: %v", err)
+	}
+	if s.count(`SELECT count(*) FROM drops WHERE id = $1 AND state = 'paused'`, d.ID) != 1 {
+		t.Error("it is not paused")
+	}
+	if _, err := s.steering().Change(t.Context(), d.ID, add("", 2), operator, ""); !errors.Is(err, engine.ErrCorrupt) {
+		t.Errorf("stock added: %v", err)
+	}
+	harness.Eventually(t, 10*time.Second, func() error { // until the change is old enough to be finished
+		if s.count(`SELECT count(*) FROM drop_changes WHERE outcome IS NULL AND begun_at < now() - interval '1 second'`) == 0 {
+			return errors.New("no change waits")
+		}
+		return nil
+	})
+	must(t, s.instance().recon.Settle(t.Context()))
+}
