@@ -150,3 +150,34 @@ func FuzzPrice(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeChange(f *testing.F) {
+	f.Add([]byte(`{"state":"paused"}`))
+	f.Add([]byte(`{"stock":[{"size":"42","add":-5},{"size":"43","add":20}],"limit_per_customer":null,"end_time":null}`))
+	f.Add([]byte(`{"start_time":"2026-11-23T19:00:00+01:00","end_time":"2026-11-24T19:00:00.5Z","price":1.50,"limit_per_customer":2}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c, err := decodeChange(body)
+		if err != nil {
+			refusal(t, err)
+			return
+		}
+		if c.State == "" && c.Start == nil && c.End == nil && c.Limit == nil && c.PriceMinor == nil && c.Stock == nil {
+			t.Error("a change of nothing")
+		}
+		if n := c.Limit; n != nil && (*n < 1 || *n > engine.MaxStock) && *n != engine.NoLimit {
+			t.Errorf("limit %d", *n)
+		}
+		if p := c.PriceMinor; p != nil && (*p < 0 || *p > maxMoney) {
+			t.Errorf("price %d", *p)
+		}
+		if len(c.Stock) > engine.MaxSizes {
+			t.Errorf("%d sizes", len(c.Stock))
+		}
+		for _, s := range c.Stock {
+			goodText(t, "size", s.Size, engine.MaxSize)
+			if s.Add == 0 || s.Add > engine.MaxStock || s.Add < -engine.MaxStock {
+				t.Errorf("add %d", s.Add)
+			}
+		}
+	})
+}
