@@ -84,6 +84,28 @@ func throng(t *testing.T, f foresight, r engine.ReserveRequest, look func(err er
 	}
 }
 
+// asksOnceForMany has many want what is sold out for a second, and says what is
+// wrong with how often Redis was asked.
+func (f foresight) asksOnceForMany(t *testing.T, r engine.ReserveRequest) (wrong string) {
+	t.Helper()
+	before := f.asked(t)
+	var refused atomic.Int64
+	began := time.Now()
+	throng(t, f, r, func(err error) bool {
+		if !errors.Is(err, engine.ErrOutOfStock) {
+			t.Errorf("sold out: %v", err)
+		}
+		refused.Add(1)
+		return time.Since(began) > time.Second
+	})
+	took := time.Since(began)
+	asked := int64(f.asked(t) - before)
+	if most := 2 + int64(took/(100*time.Millisecond)); asked > most || asked < 5 || refused.Load() < 100*asked {
+		return fmt.Sprintf("Redis was asked %d times for %d refusals in %v", asked, refused.Load(), took)
+	}
+	return ""
+}
+
 func TestSoldOutIsAskedForTenTimesASecond(t *testing.T) {
 	t.Parallel()
 	for _, sized := range []bool{false, true} {
@@ -101,23 +123,16 @@ func TestSoldOutIsAskedForTenTimesASecond(t *testing.T) {
 			if _, err := f.Reserve(t.Context(), r); !errors.Is(err, engine.ErrOutOfStock) {
 				t.Fatal(err)
 			}
-			before := f.asked(t)
-			var refused atomic.Int64
-			began := time.Now()
-			throng(t, f, r, func(err error) bool {
-				if !errors.Is(err, engine.ErrOutOfStock) {
-					t.Errorf("sold out: %v", err)
+			// One at a time, and each keeps for 100 ms. Who is woken later than that
+			// asks anew: a machine that is too busy for a second gets another.
+			var wrong string
+			for range 5 {
+				if wrong = f.asksOnceForMany(t, r); wrong == "" {
+					break
 				}
-				refused.Add(1)
-				return time.Since(began) > time.Second
-			})
-			after := f.asked(t)
-			// One at a time, and each keeps for 100 ms.
-			if most := 2 + int(time.Since(began)/(100*time.Millisecond)); after-before > most {
-				t.Errorf("Redis was asked %d times for %d refusals in %v", after-before, refused.Load(), time.Since(began))
 			}
-			if asked := int64(after - before); asked < 5 || refused.Load() < 100*asked {
-				t.Errorf("%d refusals, Redis was asked %d times", refused.Load(), asked)
+			if wrong != "" {
+				t.Error(wrong)
 			}
 			if sized { // the other is not sold out
 				r.Size = "41"
