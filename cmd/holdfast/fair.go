@@ -39,13 +39,13 @@ func (f fairFlags) validate() error {
 	if _, err := fair.UserLimits().With(f.LimitsPerUser); err != nil {
 		errs = append(errs, fmt.Errorf("HOLDFAST_LIMITS_PER_USER (--limits-per-user): %w", err))
 	}
-	for name, n := range map[string]int64{
-		"HOLDFAST_MAX_CONNS_PER_ADDRESS (--max-conns-per-address)": int64(f.MaxConnsPerAddress),
-		"HOLDFAST_MAX_HOLDS_PER_USER (--max-holds-per-user)":       f.MaxHoldsPerUser,
-		"HOLDFAST_COOLDOWN_LAPSES (--cooldown-lapses)":             f.CooldownLapses,
+	for name, v := range map[string]struct{ n, most int64 }{
+		"HOLDFAST_MAX_CONNS_PER_ADDRESS (--max-conns-per-address)": {int64(f.MaxConnsPerAddress), 1_000_000},
+		"HOLDFAST_MAX_HOLDS_PER_USER (--max-holds-per-user)":       {f.MaxHoldsPerUser, engine.MaxPerPerson},
+		"HOLDFAST_COOLDOWN_LAPSES (--cooldown-lapses)":             {f.CooldownLapses, engine.MaxPerPerson},
 	} {
-		if n < 0 || n > 1_000_000 {
-			errs = append(errs, fmt.Errorf("%s: %d is not in 0 … 1000000", name, n))
+		if v.n < 0 || v.n > v.most {
+			errs = append(errs, fmt.Errorf("%s: %d is not in 0 … %d", name, v.n, v.most))
 		}
 	}
 	if f.Cooldown < time.Second || f.Cooldown > 7*24*time.Hour {
