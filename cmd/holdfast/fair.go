@@ -19,8 +19,8 @@ type fairFlags struct {
 	LimitsPerAddress   map[string]fair.Rate `env:"HOLDFAST_LIMITS_PER_ADDRESS" mapsep:"," placeholder:"CALL=RATE" help:"Limits of one address that differ from the usual, such as reserve=20/100,read=off: calls a second and the burst; of reserve, purchase, cancel, read, socket, connect."`
 	LimitsPerUser      map[string]fair.Rate `env:"HOLDFAST_LIMITS_PER_USER" mapsep:"," placeholder:"CALL=RATE" help:"The same of one person."`
 	MaxConnsPerAddress int                  `env:"HOLDFAST_MAX_CONNS_PER_ADDRESS" default:"1000" help:"Connections of one address at once, but of trusted proxies; 0: any number."`
-	MaxHoldsPerUser    int64                `env:"HOLDFAST_MAX_HOLDS_PER_USER" default:"10" help:"Units that one person may hold at once, over all drops; 0: any number."`
-	CooldownLapses     int64                `env:"HOLDFAST_COOLDOWN_LAPSES" default:"10" help:"Holds that a person may let lapse within the cool-down before they get no more; 0: any number."`
+	MaxHoldsPerUser    int64                `env:"HOLDFAST_MAX_HOLDS_PER_USER" default:"10" help:"Units that one person may hold at once, over all drops, up to 1000; 0: any number."`
+	CooldownLapses     int64                `env:"HOLDFAST_COOLDOWN_LAPSES" default:"10" help:"Holds that a person may let lapse within the cool-down before they get no more, up to 1000; 0: any number."`
 	Cooldown           time.Duration        `env:"HOLDFAST_COOLDOWN" default:"10m" help:"For how long a hold that was let lapse counts."`
 	ChallengeURL       string               `env:"HOLDFAST_CHALLENGE_URL" placeholder:"URL" help:"Verifier of challenge tokens, by the siteverify form; drops may demand one then."`
 	ChallengeSecret    string               `env:"HOLDFAST_CHALLENGE_SECRET" secret:"" placeholder:"SECRET" help:"Secret that the verifier knows this site by."`
