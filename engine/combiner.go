@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -60,10 +61,13 @@ func newCombiner[Q, R any](limits combinerLimits, send func(context.Context, int
 	}
 }
 
+// errNotSent comes with ErrUnavailable where the request left before it was sent.
+var errNotSent = errors.New("not sent")
+
 // do sends the request with the drop's next batch and returns its outcome.
 // It returns ErrOverloaded when the lane is full or the combiner is stopped,
-// and ErrUnavailable when ctx ends first; the request was then not sent, or its
-// outcome is unknown.
+// and ErrUnavailable when ctx ends first; the request was then not sent
+// (errNotSent), or its outcome is unknown.
 func (c *combiner[Q, R]) do(ctx context.Context, drop int64, req Q) (R, error) {
 	m := c.members.Get().(*member[Q, R]) //nolint:forcetypeassert // nothing else is in the pool
 	m.req = req
@@ -82,8 +86,10 @@ func (c *combiner[Q, R]) do(ctx context.Context, drop int64, req Q) (R, error) {
 		c.members.Put(m)
 		return res, err
 	case <-ctx.Done():
-		c.abandon(drop, m)
 		var none R
+		if c.abandon(drop, m) {
+			return none, fmt.Errorf("%w: %w: %w", ErrUnavailable, errNotSent, context.Cause(ctx))
+		}
 		return none, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
 }
@@ -112,15 +118,18 @@ func (c *combiner[Q, R]) enqueue(drop int64, m *member[Q, R]) error {
 }
 
 // abandon takes a request out that nobody waits for any more, unless it is in a
-// batch already: its place is another's, and it is not sent.
-func (c *combiner[Q, R]) abandon(drop int64, m *member[Q, R]) {
+// batch already: its place is another's, and it is not sent. It says whether it
+// took it out.
+func (c *combiner[Q, R]) abandon(drop int64, m *member[Q, R]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l := c.lanes[drop]; l != nil {
 		if i := slices.Index(l.waiting, m); i >= 0 {
 			l.waiting = slices.Delete(l.waiting, i, i+1)
+			return true
 		}
 	}
+	return false
 }
 
 // fly sends batch after batch until nothing waits.

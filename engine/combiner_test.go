@@ -160,12 +160,28 @@ func TestCombinerDoesNotSendWhatNobodyWaitsFor(t *testing.T) {
 	s.waiting(t, 1, 2)
 	s.open(2)
 	all.Wait()
-	if err, _ := left.Load().(error); !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.Canceled) {
+	if err, _ := left.Load().(error); !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.Canceled) || !nothingDone(err) {
 		t.Errorf("who left got %v", err)
 	}
 	if b := s.batches[1]; len(b) != 2 || len(b[1]) != 2 || b[1][0] != 2 || b[1][1] != 7 {
 		t.Errorf("batches %v, want [1] and [2 7]", b)
 	}
+}
+
+// What was sent when its caller left may have been done.
+func TestCombinerDoesNotKnowOfWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	s := newSent(combinerLimits{batch: 64, queue: 2, inFlight: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() { _, err := s.do(ctx, 1, 1); left <- err }()
+	s.waiting(t, 1, 0)
+	cancel()
+	if err := <-left; !errors.Is(err, ErrUnavailable) || nothingDone(err) {
+		t.Errorf("who left got %v", err)
+	}
+	s.open(1)
+	s.stop()
 }
 
 func TestCombinerStops(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/holdfast/holdfast/lua"
 )
 
 // Config is what an Engine is made of.
@@ -49,10 +51,10 @@ type Config struct {
 	// more holds begin (ErrOverloaded). Defaults to 90.
 	MaxMemoryPercent int
 	// MaxHoldsPerUser is how many units one person may hold at once, over all
-	// drops (ErrTooManyHolds). Defaults to any number.
+	// drops (ErrTooManyHolds), MaxPerPerson at most. Defaults to any number.
 	MaxHoldsPerUser int64
 	// CooldownLapses is how many holds a person may let lapse within Cooldown
-	// before they get no more (ErrCoolingDown). Defaults to any number.
+	// before they get no more (ErrCoolingDown), MaxPerPerson at most. Defaults to any number.
 	CooldownLapses int64
 	// Cooldown is for how long a lapse counts. Defaults to 10 min.
 	Cooldown time.Duration
@@ -68,6 +70,9 @@ type Config struct {
 	// Tracer traces the calls that are made for traced requests. Defaults to none.
 	Tracer trace.Tracer
 }
+
+// MaxPerPerson is the greatest MaxHoldsPerUser and CooldownLapses.
+const MaxPerPerson = lua.MostAllowed
 
 func (c Config) withDefaults() Config {
 	if c.Prefix == "" {
@@ -137,6 +142,10 @@ func New(cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	if cfg.Partitions < 1 || cfg.Partitions > 1024 {
 		return nil, fmt.Errorf("%w: %d partitions, want 1 … 1024", ErrInvalid, cfg.Partitions)
+	}
+	if cfg.MaxHoldsPerUser > MaxPerPerson || cfg.CooldownLapses > MaxPerPerson {
+		return nil, fmt.Errorf("%w: limits of %d holds and %d lapses, want %d at most",
+			ErrInvalid, cfg.MaxHoldsPerUser, cfg.CooldownLapses, MaxPerPerson)
 	}
 	if retries(cfg.Redis) > 0 {
 		return nil, fmt.Errorf("%w: the engine's Redis client must have MaxRetries -1", ErrInvalid)

@@ -20,6 +20,8 @@ import (
 //
 // A reservation notes a claim first, which is a hold's or nobody's afterwards:
 // so nobody ever holds more than they may, whichever instances they ask at once.
+// Each call has a claim of its own and takes back no other, unless it has found
+// the hold that they all stand for: calls with one Idempotency-Key come to one hold.
 // What counts too much (a process that died in between, an answer that was lost)
 // does so until the deadline, and where it was bought or given back, until
 // it would be the cause of a refusal: receipts are looked at before that.
@@ -65,7 +67,8 @@ func (e *Engine) reserveWithin(ctx context.Context, r ReserveRequest) (Reservati
 		return Reservation{}, err
 	}
 	claim := claimOf(r)
-	if err := e.allow(ctx, r.User, claim, life); err != nil {
+	earlier, err := e.allow(ctx, r.User, claim, life)
+	if err != nil {
 		if e.keyed(ctx, r) {
 			return e.reserves.do(ctx, r.Drop, r) // the hold that the key has already: it counts
 		}
@@ -74,21 +77,26 @@ func (e *Engine) reserveWithin(ctx context.Context, r ReserveRequest) (Reservati
 	res, err := e.reserves.do(ctx, r.Drop, r)
 	switch {
 	case err == nil:
-		e.note(ctx, r.User, claim, &res)
-	case errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrFenced), errors.Is(err, ErrCorrupt):
+		e.note(ctx, r.User, &res, append(earlier, claim)...)
+	case errors.Is(err, ErrUnavailable) && !nothingDone(err), errors.Is(err, ErrCorrupt):
 		// It may be a hold's: it stands for as long as that could last.
 	default:
-		e.note(ctx, r.User, claim, nil)
+		e.note(ctx, r.User, nil, claim)
 	}
 	return res, err
 }
 
-// claimOf names a claim: a repeat with the same key has the same.
+// nothingDone says whether it is certain of a call that failed that it holds nothing.
+func nothingDone(err error) bool {
+	return errors.Is(err, ErrFenced) || errors.Is(err, errNotSent) || lua.NotBegun(err)
+}
+
+// claimOf names a claim. allow.lua sees by the name which are of one key.
 func claimOf(r ReserveRequest) string {
 	if r.Key == "" {
 		return "c:" + rand.Text()
 	}
-	return "k:" + strconv.FormatInt(r.Drop, 10) + ":" + r.Key
+	return "k:" + strconv.FormatInt(r.Drop, 10) + ":" + r.Key + ":" + rand.Text()
 }
 
 // lifeOf is how long the drop's holds last, which never changes.
@@ -120,8 +128,9 @@ func (e *Engine) lifeOf(ctx context.Context, drop int64) (time.Duration, error) 
 // be under way at most.
 const patience = time.Minute
 
-// allow notes the claim: nil, a *WaitError, ErrUnavailable or ErrOverloaded.
-func (e *Engine) allow(ctx context.Context, user int64, claim string, life time.Duration) error {
+// allow notes the claim and returns the earlier ones of its key. Its errors are a
+// *WaitError, ErrUnavailable and ErrOverloaded.
+func (e *Engine) allow(ctx context.Context, user int64, claim string, life time.Duration) (earlier []string, err error) {
 	underWay := patience
 	if deadline, ok := ctx.Deadline(); ok {
 		underWay = max(0, time.Until(deadline))
@@ -136,21 +145,21 @@ func (e *Engine) allow(ctx context.Context, user int64, claim string, life time.
 		reply, err := lua.Allow(callCtx, e.redis, args)
 		cancel()
 		if err != nil {
-			return unavailable(err)
+			return nil, unavailable(err)
 		}
 		refusal := &WaitError{wait: time.Duration(reply.WaitMS) * time.Millisecond}
 		switch reply.Allowance {
 		case lua.Allowed:
-			return nil
+			return reply.Members, nil
 		case lua.TooManyHolds:
 			refusal.err = ErrTooManyHolds
 		case lua.CoolingDown:
 			refusal.err = ErrCoolingDown
 		default:
-			return fmt.Errorf("%w: allow.lua answered %d", ErrCorrupt, reply.Allowance)
+			return nil, fmt.Errorf("%w: allow.lua answered %d", ErrCorrupt, reply.Allowance)
 		}
-		if again || !e.forgetSettled(ctx, user, reply.Counted) {
-			return refusal
+		if again || !e.forgetSettled(ctx, user, reply.Members) {
+			return nil, refusal
 		}
 	}
 }
@@ -188,9 +197,9 @@ func (e *Engine) keyed(ctx context.Context, r ReserveRequest) bool {
 	return e.redis.HExists(ctx, e.keys.idem(r.Drop), r.Key).Val()
 }
 
-// note puts a hold in the place of its claim; without a hold it takes the claim
-// back. If that fails, the claim counts for as long as the hold could last.
-func (e *Engine) note(ctx context.Context, user int64, claim string, hold *Reservation) {
+// note puts a hold in the place of its claims; without a hold it takes the claims
+// back. If that fails, they count for as long as the hold could last.
+func (e *Engine) note(ctx context.Context, user int64, hold *Reservation, claims ...string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.CallTimeout)
 	defer cancel()
 	key := e.keys.user(user)
@@ -200,7 +209,7 @@ func (e *Engine) note(ctx context.Context, user int64, claim string, hold *Reser
 			// Should the claim have been lost, and the key with it.
 			p.ExpireNX(ctx, key, MaxHold+e.people.cooldown)
 		}
-		p.ZRem(ctx, key, claim)
+		p.ZRem(ctx, key, claims)
 		return nil
 	})
 	if err != nil {

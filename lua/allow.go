@@ -24,11 +24,17 @@ type AllowArgs struct {
 	RememberedMS, StandsForMS int64
 }
 
-// AllowReply is the answer; WaitMS and Counted come with a refusal.
+// MostAllowed is the greatest MaxHolds and MaxLapses: allow.lua names no more of
+// what counts.
+const MostAllowed = 1000
+
+// AllowReply is the answer; WaitMS comes with a refusal.
 type AllowReply struct {
 	Allowance
-	WaitMS  int64
-	Counted []string // members that count against the person
+	WaitMS int64
+	// Members are the earlier claims of the same Idempotency-Key if the answer is
+	// Allowed, else what counts against the person; MostAllowed at most.
+	Members []string
 }
 
 // Allow runs allow.lua.
@@ -45,7 +51,7 @@ func Allow(ctx context.Context, c redis.Scripter, a AllowArgs) (AllowReply, erro
 	reply := AllowReply{Allowance: Allowance(verdict), WaitMS: wait}
 	for _, member := range res[2:] {
 		if m, ok := member.(string); ok {
-			reply.Counted = append(reply.Counted, m)
+			reply.Members = append(reply.Members, m)
 		}
 	}
 	return reply, nil

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1" //nolint:gosec // Redis names scripts so
 	"encoding/hex"
 	"errors"
+	"net"
 	"strings"
 	"time"
 
@@ -125,6 +126,13 @@ func refused(err error) bool {
 		}
 	}
 	return false
+}
+
+// NotBegun says whether it is certain of a call that failed that its script did not
+// begin: a server refused to, or there was no connection to one.
+func NotBegun(err error) bool {
+	var op *net.OpError
+	return refused(err) || errors.Is(err, redis.ErrPoolTimeout) || errors.As(err, &op) && op.Op == "dial"
 }
 
 // moves says whether err suggests that a slot's master is another by now: it

@@ -19,8 +19,8 @@ type fairFlags struct {
 	LimitsPerAddress   map[string]fair.Rate `env:"HOLDFAST_LIMITS_PER_ADDRESS" mapsep:"," placeholder:"CALL=RATE" help:"Limits of one address that differ from the usual, such as reserve=20/100,read=off: calls a second and the burst; of reserve, purchase, cancel, read, socket, connect."`
 	LimitsPerUser      map[string]fair.Rate `env:"HOLDFAST_LIMITS_PER_USER" mapsep:"," placeholder:"CALL=RATE" help:"The same of one person."`
 	MaxConnsPerAddress int                  `env:"HOLDFAST_MAX_CONNS_PER_ADDRESS" default:"1000" help:"Connections of one address at once, but of trusted proxies; 0: any number."`
-	MaxHoldsPerUser    int64                `env:"HOLDFAST_MAX_HOLDS_PER_USER" default:"10" help:"Units that one person may hold at once, over all drops; 0: any number."`
-	CooldownLapses     int64                `env:"HOLDFAST_COOLDOWN_LAPSES" default:"10" help:"Holds that a person may let lapse within the cool-down before they get no more; 0: any number."`
+	MaxHoldsPerUser    int64                `env:"HOLDFAST_MAX_HOLDS_PER_USER" default:"10" help:"Units that one person may hold at once, over all drops, up to 1000; 0: any number."`
+	CooldownLapses     int64                `env:"HOLDFAST_COOLDOWN_LAPSES" default:"10" help:"Holds that a person may let lapse within the cool-down before they get no more, up to 1000; 0: any number."`
 	Cooldown           time.Duration        `env:"HOLDFAST_COOLDOWN" default:"10m" help:"For how long a hold that was let lapse counts."`
 	ChallengeURL       string               `env:"HOLDFAST_CHALLENGE_URL" placeholder:"URL" help:"Verifier of challenge tokens, by the siteverify form; drops may demand one then."`
 	ChallengeSecret    string               `env:"HOLDFAST_CHALLENGE_SECRET" secret:"" placeholder:"SECRET" help:"Secret that the verifier knows this site by."`
@@ -39,13 +39,13 @@ func (f fairFlags) validate() error {
 	if _, err := fair.UserLimits().With(f.LimitsPerUser); err != nil {
 		errs = append(errs, fmt.Errorf("HOLDFAST_LIMITS_PER_USER (--limits-per-user): %w", err))
 	}
-	for name, n := range map[string]int64{
-		"HOLDFAST_MAX_CONNS_PER_ADDRESS (--max-conns-per-address)": int64(f.MaxConnsPerAddress),
-		"HOLDFAST_MAX_HOLDS_PER_USER (--max-holds-per-user)":       f.MaxHoldsPerUser,
-		"HOLDFAST_COOLDOWN_LAPSES (--cooldown-lapses)":             f.CooldownLapses,
+	for name, v := range map[string]struct{ n, most int64 }{
+		"HOLDFAST_MAX_CONNS_PER_ADDRESS (--max-conns-per-address)": {int64(f.MaxConnsPerAddress), 1_000_000},
+		"HOLDFAST_MAX_HOLDS_PER_USER (--max-holds-per-user)":       {f.MaxHoldsPerUser, engine.MaxPerPerson},
+		"HOLDFAST_COOLDOWN_LAPSES (--cooldown-lapses)":             {f.CooldownLapses, engine.MaxPerPerson},
 	} {
-		if n < 0 || n > 1_000_000 {
-			errs = append(errs, fmt.Errorf("%s: %d is not in 0 … 1000000", name, n))
+		if v.n < 0 || v.n > v.most {
+			errs = append(errs, fmt.Errorf("%s: %d is not in 0 … %d", name, v.n, v.most))
 		}
 	}
 	if f.Cooldown < time.Second || f.Cooldown > 7*24*time.Hour {

@@ -61,7 +61,8 @@ func public(ip netip.Addr) bool {
 
 func global() netip.Prefix { return netip.MustParsePrefix("2000::/3") }
 
-// special are the blocks of IANA's registries of special-purpose addresses.
+// special are the blocks of IANA's registries of special-purpose addresses, and
+// what a cloud has made its own.
 func special() []netip.Prefix {
 	return []netip.Prefix{
 		netip.MustParsePrefix("0.0.0.0/8"),       // this network
@@ -83,5 +84,7 @@ func special() []netip.Prefix {
 		netip.MustParsePrefix("2001:db8::/32"),   // documentation
 		netip.MustParsePrefix("2002::/16"),       // 6to4, which leads to any IPv4
 		netip.MustParsePrefix("3fff::/20"),       // documentation
+		// Azure's wire server, which tells machines their secrets.
+		netip.MustParsePrefix("168.63.129.16/32"),
 	}
 }

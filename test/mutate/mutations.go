@@ -359,6 +359,37 @@ var mutations = []mutation{
 		"./engine", "TestReceiptsAreLookedAtBeforeARefusal",
 	},
 	{
+		"fair use: a call takes back its own claim alone", "engine/people.go",
+		`e.note(ctx, r.User, nil, claim)`, `e.note(ctx, r.User, nil, append(earlier, claim)...)`,
+		"./engine", "TestWrongRepeatLeavesTheClaimOfItsKey",
+	},
+	{
+		"fair use: a key's claims count as one", "lua/allow.lua",
+		`elseif score > now and not counted[what] then`, `elseif score > now then`,
+		"./engine", "TestClaimsOfOneKeyCountAsOne",
+	},
+	{
+		"fair use: a key's claims go with its hold", "engine/people.go",
+		`append(earlier, claim)...)`, `append(earlier[:0], claim)...)`,
+		"./engine", "TestWrongRepeatLeavesTheClaimOfItsKey",
+	},
+	{
+		"fair use: a refusal names a bounded number", "lua/allow.lua",
+		`for i = 1, math.min(#members, MOST) do reply[2 + i] = members[i] end
+  return reply`, `return { verdict, wait, unpack(members) }`,
+		"./engine", "TestRefusalOfWhoHoldsThousands",
+	},
+	{
+		"fair use: a call that reached nobody leaves no claim", "engine/people.go",
+		` || lua.NotBegun(err)`, ``,
+		"./engine", "TestCallsThatReachNobodyLeaveNoClaim",
+	},
+	{
+		"fair use: a call that was not sent leaves no claim", "engine/people.go",
+		` || errors.Is(err, errNotSent)`, ``,
+		"./engine", "TestCombinerDoesNotSendWhatNobodyWaitsFor",
+	},
+	{
 		"fair use: the challenge", "lua/reserve.lua",
 		`elseif challenge and ARGV[i + 3] ~= '1' then`, `elseif false then`,
 		"./engine", "TestChallengeIsAskedForLast",
