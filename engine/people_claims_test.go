@@ -105,7 +105,7 @@ func TestHoldsAtOnceWithOneKey(t *testing.T) {
 			})
 		}
 		for i := range 8 {
-			ask(i, engine.ReserveRequest{Drop: 1, User: user, Size: []string{"S", "M"}[i%2], Key: fmt.Sprint(round)})
+			ask(i, engine.ReserveRequest{Drop: 1, User: user, Size: []string{"S", "M"}[i%2], Key: strconv.Itoa(round)})
 		}
 		for i := range 30 {
 			ask(i, engine.ReserveRequest{Drop: int64(i%(drops-1) + 2), User: user, Size: "S"})
