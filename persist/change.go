@@ -248,8 +248,9 @@ const made = "made"
 
 // confirmChange notes what Redis has decided, and brings the catalogue up to
 // it, once: whoever comes later finds it done. It returns ErrStaleEpoch where the
-// partition has been rebuilt since: Redis has to be asked again then.
-func (s *Store) confirmChange(ctx context.Context, partition int, u underWay, d engine.Decision) error {
+// partition has been rebuilt since: Redis has to be asked again then. What out tells of
+// it is in the same transaction.
+func (s *Store) confirmChange(ctx context.Context, partition int, u underWay, d engine.Decision, out outbox) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	outcome := made
@@ -282,6 +283,10 @@ func (s *Store) confirmChange(ctx context.Context, partition int, u underWay, d 
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
+		unsold, err := unsoldUnits(ctx, tx, u.drop)
+		if err != nil {
+			return err
+		}
 		_, err = tx.Exec(ctx, `
 			UPDATE drops SET state = $2, start_time = $3, end_time = $4, limit_per_customer = $5,
 				price_minor = $6, total_stock = $7, change = $8 WHERE id = $1::bigint`,
@@ -293,7 +298,10 @@ func (s *Store) confirmChange(ctx context.Context, partition int, u underWay, d 
 			UPDATE drop_sizes AS s SET total_stock = t.total, coming = 0
 			FROM unnest($2::text[], $3::bigint[]) AS t (size, total) WHERE s.drop_id = $1::bigint AND s.size = t.size`,
 			u.drop, sizes, totals)
-		if err != nil || outcome != made {
+		if err != nil {
+			return err
+		}
+		if err := out.soldOutByChange(ctx, tx, u.drop, unsold); err != nil || outcome != made {
 			return err
 		}
 		_, err = writeAct(ctx, tx, NewAct{By: u.by, Action: "change", Drop: u.drop, Before: u.before, After: after})

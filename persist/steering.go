@@ -16,6 +16,9 @@ type SteeringConfig struct {
 	Engine *engine.Engine
 	// Store keeps them. Required.
 	Store *Store
+	// Webhooks hear of drops that are sold out since units were taken away: the same as
+	// the writer's. Defaults to none.
+	Webhooks []Subscription
 	// Log gets changes that cannot be finished. Defaults to slog.Default().
 	Log *slog.Logger
 }
@@ -29,7 +32,10 @@ type SteeringConfig struct {
 //
 // Whoever finds a change that was begun goes on with it from 2: a later change
 // of the drop, a repeat, or a Reconciler. So it does not matter who dies when.
-type Steering struct{ cfg SteeringConfig }
+type Steering struct {
+	cfg    SteeringConfig
+	outbox outbox
+}
 
 // NewSteering makes a Steering.
 func NewSteering(cfg SteeringConfig) (*Steering, error) {
@@ -39,7 +45,7 @@ func NewSteering(cfg SteeringConfig) (*Steering, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Steering{cfg}, nil
+	return &Steering{cfg: cfg, outbox: newOutbox(cfg.Webhooks)}, nil
 }
 
 // steeringTries is how many changes of others one change goes on with before its
@@ -90,7 +96,7 @@ func (s *Steering) finish(ctx context.Context, u underWay) (outcome string, err 
 		if err != nil {
 			return "", err
 		}
-		err = s.cfg.Store.confirmChange(ctx, s.cfg.Engine.Partition(u.drop), u, d)
+		err = s.cfg.Store.confirmChange(ctx, s.cfg.Engine.Partition(u.drop), u, d, s.outbox)
 		if errors.Is(err, ErrStaleEpoch) {
 			continue
 		}

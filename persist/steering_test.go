@@ -67,14 +67,14 @@ func (e *env) mortal() (*persist.Steering, *dying) {
 	must(e, err)
 	must(e, eng.Start(e.Context()))
 	e.Cleanup(eng.Stop)
-	s, err := persist.NewSteering(persist.SteeringConfig{Engine: eng, Store: e.store})
+	s, err := persist.NewSteering(persist.SteeringConfig{Engine: eng, Store: e.store, Webhooks: e.webhooks})
 	must(e, err)
 	return s, d
 }
 
 func (s *shop) steering() *persist.Steering {
 	s.Helper()
-	st, err := persist.NewSteering(persist.SteeringConfig{Engine: s.engine, Store: s.store})
+	st, err := persist.NewSteering(persist.SteeringConfig{Engine: s.engine, Store: s.store, Webhooks: s.webhooks})
 	must(s, err)
 	return st
 }
@@ -167,6 +167,37 @@ func TestChangeCutShort(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestRebuildOfARefusedChange has a rebuild come before a change is decided that will be
+// refused: it leaves nothing either.
+func TestRebuildOfARefusedChange(t *testing.T) {
+	s := newShop(t)
+	for _, loses := range []bool{false, true} {
+		t.Run(fmt.Sprint("lost ", loses), func(t *testing.T) {
+			d := s.sells(0, engine.SizeStock{Stock: 3})
+			refused := add("", 2)
+			price := int64(5) // only before the start
+			refused.PriceMinor = &price
+			mortal, death := s.mortal()
+			death.before.Store(true)
+			if _, err := mortal.Change(t.Context(), d.ID, refused, operator, "key"); !errors.Is(err, engine.ErrUnavailable) {
+				t.Fatalf("change: %v", err)
+			}
+			if loses {
+				s.lose()
+				must(t, s.recon.Settle(t.Context()))
+			} else {
+				_, err := s.recon.RebuildDrop(t.Context(), d.ID)
+				must(t, err)
+			}
+			replayed, err := s.steering().Change(t.Context(), d.ID, refused, operator, "key")
+			if !errors.Is(err, engine.ErrAlreadyStarted) || !replayed {
+				t.Errorf("repeat: %v, %v", replayed, err)
+			}
+			s.settled(d.ID, 3)
+		})
 	}
 }
 
