@@ -351,6 +351,40 @@ func TestTwoSteer(t *testing.T) {
 	}
 }
 
+// TestPostgresLosesAChange has Postgres go back to before changes that Redis has decided:
+// the next change is made, and not taken for the one that has its number.
+func TestPostgresLosesAChange(t *testing.T) {
+	for _, lost := range []int{1, 3} {
+		t.Run(fmt.Sprint(lost), func(t *testing.T) {
+			s := newShop(t)
+			d := s.sells(0, engine.SizeStock{Stock: 3})
+			for range lost {
+				_, err := s.steering().Change(t.Context(), d.ID, persist.Change{State: engine.StatePaused}, operator, "")
+				must(t, err)
+			}
+			_, err := s.sql.Exec(t.Context(), `DELETE FROM drop_changes`)
+			must(t, err)
+			_, err = s.sql.Exec(t.Context(), `UPDATE drops SET state = 'open', change = 0`)
+			must(t, err)
+			both := add("", 2)
+			both.State = engine.StateEnded
+			_, err = s.steering().Change(t.Context(), d.ID, both, operator, "key")
+			must(t, err)
+			if st := s.stock(d.ID); st.State != engine.StateEnded {
+				t.Errorf("%s in Redis", st.State)
+			}
+			replayed, err := s.steering().Change(t.Context(), d.ID, both, operator, "key")
+			if err != nil || !replayed {
+				t.Errorf("repeat: %v, %v", replayed, err)
+			}
+			s.settled(d.ID, 5)
+			if n := s.count(`SELECT count(*) FROM drops WHERE state = 'ended' AND change = $1`, lost+1); n != 1 {
+				t.Error("Postgres has other terms than Redis")
+			}
+		})
+	}
+}
+
 // TestDecisionOfAnEpochBefore has a rebuild come between Redis's decision and Postgres:
 // what was decided before counts for nothing, since the Redis that decided may be gone.
 func TestDecisionOfAnEpochBefore(t *testing.T) {
