@@ -66,6 +66,9 @@ type Config struct {
 	Fair *fair.Guard
 	// Proxies are believed about whom they call for. Defaults to none.
 	Proxies fair.Proxies
+	// Webhooks hear of drops that are sold out since an operator took units away: the
+	// same as the writer's. Defaults to none.
+	Webhooks []persist.Subscription
 	// Challenge verifies the tokens that some drops demand. Defaults to none:
 	// there can be no such drops.
 	Challenge *fair.Challenge

@@ -13,7 +13,9 @@ import (
 )
 
 func (a *API) newSteering() (err error) {
-	a.steering, err = persist.NewSteering(persist.SteeringConfig{Engine: a.engine, Store: a.cfg.Store, Log: a.log})
+	a.steering, err = persist.NewSteering(persist.SteeringConfig{
+		Engine: a.engine, Store: a.cfg.Store, Webhooks: a.cfg.Webhooks, Log: a.log,
+	})
 	if err != nil {
 		return err
 	}

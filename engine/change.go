@@ -19,6 +19,9 @@ type Change struct {
 	// Number is one more than that of the change before (Stock.Change); greater
 	// where numbers were skipped. Required.
 	Number int64
+	// Mark tells the change from another one with its number, which who numbers them has
+	// lost. Defaults to none.
+	Mark string
 	// State pauses, resumes (StateOpen) or ends the drop. Ended is final.
 	State State
 	// Start may be moved until it has come. Any time: a past one starts the drop.
@@ -61,11 +64,11 @@ var changeErrors = map[lua.ChangeOutcome]error{
 	lua.ChangeUncounted:   ErrNotCounted,
 }
 
-// Change has a change decided, once: a repeat with the same number gets the same
+// Change has a change decided, once: a repeat with the same number and mark gets the same
 // decision, whatever it asks for, and changes nothing.
 //
-// Errors: ErrDropNotFound, ErrInvalid, ErrOvertaken where a change with a greater number
-// was decided; ErrUnavailable: the outcome is unknown, repeat it with its number;
+// Errors: ErrDropNotFound, ErrInvalid, ErrOvertaken where a change with a greater number, or
+// another one with this, was decided; ErrUnavailable: the outcome is unknown, repeat it with its number;
 // ErrFenced: nothing happened; ErrCorrupt.
 func (e *Engine) Change(ctx context.Context, drop int64, c Change) (Decision, error) {
 	if drop < 1 || drop > MaxDropID {
@@ -113,7 +116,7 @@ func (e *Engine) changeArgs(drop int64, c Change) lua.ChangeArgs {
 	p := e.keys.partition(drop)
 	args := lua.ChangeArgs{
 		Meta: e.keys.meta(p), DropKey: e.keys.drop(drop), Events: e.keys.events(p),
-		Drop: drop, Number: c.Number, BeforeStart: c.BeforeStart, State: string(c.State), Limit: c.Limit,
+		Drop: drop, Number: c.Number, Mark: c.Mark, BeforeStart: c.BeforeStart, State: string(c.State), Limit: c.Limit,
 	}
 	ms := func(t *time.Time) *int64 {
 		if t == nil {

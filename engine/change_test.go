@@ -84,9 +84,14 @@ func TestChangeIsDecidedOnce(t *testing.T) {
 	if d := change(t, e, 1, add); !d.Known || d.Refusal != nil || d.Version != version {
 		t.Errorf("sent again: %+v", d)
 	}
-	made(t, e, 1, engine.Change{Number: 3, Totals: totals(engine.SizeStock{Stock: 4})})
+	made(t, e, 1, engine.Change{Number: 3, Mark: "a", Totals: totals(engine.SizeStock{Stock: 4})})
 	_, err := e.Change(t.Context(), 1, add) // on its way for long
 	wantErr(t, err, engine.ErrOvertaken)
+	_, err = e.Change(t.Context(), 1, engine.Change{Number: 3, Mark: "b", State: engine.StateEnded}) // another one
+	wantErr(t, err, engine.ErrOvertaken)
+	if d := change(t, e, 1, engine.Change{Number: 3, Mark: "a", State: engine.StateEnded}); !d.Known || d.Refusal != nil {
+		t.Errorf("sent again with its mark: %+v", d)
+	}
 	wantStock(t, e, 1, 4, 0, 0)
 	_, err = e.Change(t.Context(), 2, add)
 	wantErr(t, err, engine.ErrDropNotFound)

@@ -33,7 +33,7 @@ var (
 	ErrNotEnough      = errors.New("not as many units are available")
 	ErrBadTimes       = errors.New("drop would end before it starts, or before now")
 	ErrNotCounted     = errors.New("units were taken while the drop had no limit")
-	// ErrOvertaken: a change with a greater number was decided meanwhile.
+	// ErrOvertaken: a change with a greater number, or another one with this, was decided meanwhile.
 	ErrOvertaken = errors.New("a later change was decided")
 
 	// ErrExpired, ErrCancelled and ErrCompleted say how a reservation ended

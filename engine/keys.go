@@ -8,7 +8,7 @@ import (
 // keys makes every key name of the engine. All keys of a partition p bear its
 // hash tag (tags.go), so that each script touches one slot of a cluster:
 //
-//	hf:{p}:drop:<drop>        hash    state, start, end, hold, limit, version, seq, change, outcome, sizes; t: a: h: s:<size>
+//	hf:{p}:drop:<drop>        hash    state, start, end, hold, limit, version, seq, change, outcome, mark, sizes; t: a: h: s:<size>
 //	hf:{p}:hold:<drop>:<seq>  string  the reservation key, with its TTL
 //	hf:{p}:deadlines          zset    one member a live hold, score = deadline in ms
 //	hf:{p}:buyers:<drop>      hash    user → units held and bought (only with a limit)

@@ -41,6 +41,7 @@ type ChangeArgs struct {
 	Force, BeforeStart    bool
 	State                 string // empty: as it is
 	StartMS, EndMS, Limit *int64 // nil: as it is
+	Mark                  string // tells the change from another one with its number
 	Totals                []ChangeTotal
 }
 
@@ -74,9 +75,9 @@ func Change(ctx context.Context, c redis.Scripter, a ChangeArgs) (ChangeReply, e
 		}
 		return strconv.FormatInt(*n, 10)
 	}
-	argv := make([]any, 0, 10+2*len(a.Totals))
+	argv := make([]any, 0, 11+2*len(a.Totals))
 	argv = append(argv, a.Token, a.Drop, a.Events, a.Number, flag(a.Force), flag(a.BeforeStart),
-		a.State, optional(a.StartMS), optional(a.EndMS), optional(a.Limit))
+		a.State, optional(a.StartMS), optional(a.EndMS), optional(a.Limit), a.Mark)
 	for _, t := range a.Totals {
 		argv = append(argv, t.Size, t.Total)
 	}

@@ -3,7 +3,8 @@
 -- the stock of its sizes. All of it or nothing. Each change bears a number and is
 -- decided once: the number and what came of it stay with the drop, also where it was
 -- refused, so that a change that is sent again is neither made twice nor decided
--- in another way.
+-- in another way. Beside the number stays a mark of the change: where Postgres has lost a
+-- change that was decided here, the next one bears its number and is not taken for it.
 --
 -- KEYS[1] meta hash of the partition
 -- KEYS[2] drop hash
@@ -18,7 +19,8 @@
 -- ARGV[8] start, Unix ms
 -- ARGV[9] end, Unix ms; 0: open end
 -- ARGV[10] limit per customer
--- ARGV[11…] for each size whose stock changes: name, total
+-- ARGV[11] mark of the change
+-- ARGV[12…] for each size whose stock changes: name, total
 --
 -- Returns {outcome, known, now, version, state, start, end, limit, size, total, size,
 -- total, …}: the outcome, 1 if it was known before, and the drop as it is then, all
@@ -29,7 +31,8 @@ local UNKNOWN_SIZE, BAD_TIMES, UNCOUNTED, OVERTAKEN = -5, -6, -7, -8
 local meta, drop = KEYS[1], KEYS[2]
 local token, id, events, number, force, early = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6] == '1'
 local state, starts, ends, limit = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local SIZES = 11
+local mark = number .. ':' .. ARGV[11]
+local SIZES = 12
 
 -- The fence: epoch.lua says what it is.
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -38,7 +41,7 @@ if not (token == m[1] and server == m[2]) and token ~= server .. ':' .. (m[3] or
   return redis.error_reply('HFFENCED ' .. meta)
 end
 
-local d = redis.call('HMGET', drop, 'state', 'start', 'end', 'limit', 'version', 'sizes', 'change', 'outcome')
+local d = redis.call('HMGET', drop, 'state', 'start', 'end', 'limit', 'version', 'sizes', 'change', 'outcome', 'mark')
 if not d[1] then return { NO_DROP } end
 local last = tonumber(d[7] or 0)
 local time = redis.call('TIME')
@@ -69,6 +72,10 @@ local function reply(outcome, known)
 end
 
 if not force then
+  -- A mark of another number is of before a version that had none.
+  if tonumber(number) == last and string.find(d[9] or '', number .. ':', 1, true) == 1 and d[9] ~= mark then
+    return reply(OVERTAKEN, 1)
+  end
   if tonumber(number) == last then return reply(tonumber(d[8]), 1) end
   if tonumber(number) < last then return reply(OVERTAKEN, 1) end
 end
@@ -105,7 +112,7 @@ end
 
 -- All checks are done: from here on only writes.
 if wrong and not force then
-  redis.call('HSET', drop, 'change', number, 'outcome', wrong)
+  redis.call('HSET', drop, 'change', number, 'outcome', wrong, 'mark', mark)
   return reply(wrong, 0)
 end
 if state ~= '' then d[1] = state end
@@ -114,7 +121,7 @@ if ends ~= '' then d[3] = ends end
 if limit ~= '' then d[4] = limit end
 for i = 1, #changes, 4 do pools[string.sub(changes[i], 3)].total = changes[i + 1] end
 version = version + 1
-redis.call('HSET', drop, 'change', number, 'outcome', MADE, 'version', version,
+redis.call('HSET', drop, 'change', number, 'outcome', MADE, 'mark', mark, 'version', version,
   'state', d[1], 'start', d[2], 'end', d[3], 'limit', d[4], unpack(changes))
 redis.call('PUBLISH', events, cjson.encode({
   d = tonumber(id), v = version, t = now, r = 'changed', s = event, a = d[1],

@@ -63,8 +63,9 @@ type Buyer struct {
 // of the first hold; see Store.LastSeq for a drop that has a history.
 func (d Drop) Terms(firstSeq int64) engine.Drop {
 	sizes := slices.Clone(d.Sizes)
-	for i, coming := range d.coming { // some may have been sold
-		sizes[i].Stock += coming
+	for i, coming := range d.coming {
+		// What was sold of it was there; whether the rest is, is not decided.
+		sizes[i].Stock += max(0, min(coming, sizes[i].Sold-sizes[i].Stock))
 	}
 	return engine.Drop{
 		ID: d.ID, Start: d.Start, End: d.End, Hold: d.Hold, Limit: d.Limit, Challenge: d.Challenge,

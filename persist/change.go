@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,13 +49,14 @@ type underWay struct {
 	wanted       wanted
 	before       actTerms
 	by           By
+	begun        time.Time
 	outcome      string // empty: not decided, as far as Postgres knows
 }
 
 func (u underWay) engineChange() engine.Change {
 	w := u.wanted
 	return engine.Change{
-		Number: u.number, State: w.State, Start: w.Start, End: w.End, Limit: w.Limit,
+		Number: u.number, Mark: strconv.FormatInt(u.begun.UnixMicro(), 10), State: w.State, Start: w.Start, End: w.End, Limit: w.Limit,
 		BeforeStart: w.PriceMinor != nil, Totals: w.Totals,
 	}
 }
@@ -176,7 +178,7 @@ func (d lockedDrop) begin(c Change, by By) (underWay, error) {
 	return u, nil
 }
 
-func (u underWay) insert(ctx context.Context, tx pgx.Tx, d lockedDrop, digest, key string) error {
+func (u *underWay) insert(ctx context.Context, tx pgx.Tx, d lockedDrop, digest, key string) error {
 	for _, t := range u.wanted.Totals {
 		i := slices.IndexFunc(d.terms.Sizes, func(s actSize) bool { return s.Size == t.Size })
 		coming := t.Stock - d.terms.Sizes[i].Stock
@@ -196,19 +198,20 @@ func (u underWay) insert(ctx context.Context, tx pgx.Tx, d lockedDrop, digest, k
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `
+	return tx.QueryRow(ctx, `
 		INSERT INTO drop_changes (drop_id, number, wanted, before, idem_key, asked, who, request_id, address)
-		VALUES ($1::bigint, $2, $3::jsonb, $4::jsonb, nullif($5, ''), $6, $7, $8, $9)`,
-		u.drop, u.number, want, before, key, digest, u.by.Who, u.by.RequestID, u.by.Address)
-	return err
+		VALUES ($1::bigint, $2, $3::jsonb, $4::jsonb, nullif($5, ''), $6, $7, $8, $9)
+		RETURNING begun_at`,
+		u.drop, u.number, want, before, key, digest, u.by.Who, u.by.RequestID, u.by.Address,
+	).Scan(&u.begun)
 }
 
 func readChange(ctx context.Context, q querier, where string, args ...any) (u underWay, asked string, err error) {
 	var want, before []byte
 	err = q.QueryRow(ctx, `
-		SELECT drop_id, number, wanted, before, coalesce(outcome, ''), asked, who, request_id, address
+		SELECT drop_id, number, wanted, before, coalesce(outcome, ''), asked, who, request_id, address, begun_at
 		FROM drop_changes WHERE `+where+` LIMIT 1`, args...,
-	).Scan(&u.drop, &u.number, &want, &before, &u.outcome, &asked, &u.by.Who, &u.by.RequestID, &u.by.Address)
+	).Scan(&u.drop, &u.number, &want, &before, &u.outcome, &asked, &u.by.Who, &u.by.RequestID, &u.by.Address, &u.begun)
 	if err != nil {
 		return u, "", err
 	}
@@ -221,6 +224,16 @@ func (s *Store) change(ctx context.Context, drop, number int64) (underWay, error
 	defer cancel()
 	u, _, err := readChange(ctx, s.pool, `drop_id = $1 AND number = $2`, drop, number)
 	return u, wrap("read a change", err)
+}
+
+// renumber gives a change that is not decided a greater number.
+func (s *Store) renumber(ctx context.Context, u underWay, number int64) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	_, err := s.pool.Exec(ctx, `
+		UPDATE drop_changes SET number = $3 WHERE drop_id = $1::bigint AND number = $2 AND outcome IS NULL`,
+		u.drop, u.number, number)
+	return wrap("renumber a change", err)
 }
 
 // cutShort gives the changes that were begun long ago and are not decided, as
@@ -248,8 +261,9 @@ const made = "made"
 
 // confirmChange notes what Redis has decided, and brings the catalogue up to
 // it, once: whoever comes later finds it done. It returns ErrStaleEpoch where the
-// partition has been rebuilt since: Redis has to be asked again then.
-func (s *Store) confirmChange(ctx context.Context, partition int, u underWay, d engine.Decision) error {
+// partition has been rebuilt since: Redis has to be asked again then. What out tells of
+// it is in the same transaction.
+func (s *Store) confirmChange(ctx context.Context, partition int, u underWay, d engine.Decision, out outbox) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	outcome := made
@@ -282,6 +296,10 @@ func (s *Store) confirmChange(ctx context.Context, partition int, u underWay, d 
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
+		unsold, err := unsoldUnits(ctx, tx, u.drop)
+		if err != nil {
+			return err
+		}
 		_, err = tx.Exec(ctx, `
 			UPDATE drops SET state = $2, start_time = $3, end_time = $4, limit_per_customer = $5,
 				price_minor = $6, total_stock = $7, change = $8 WHERE id = $1::bigint`,
@@ -293,7 +311,10 @@ func (s *Store) confirmChange(ctx context.Context, partition int, u underWay, d 
 			UPDATE drop_sizes AS s SET total_stock = t.total, coming = 0
 			FROM unnest($2::text[], $3::bigint[]) AS t (size, total) WHERE s.drop_id = $1::bigint AND s.size = t.size`,
 			u.drop, sizes, totals)
-		if err != nil || outcome != made {
+		if err != nil {
+			return err
+		}
+		if err := out.soldOutByChange(ctx, tx, u.drop, unsold); err != nil || outcome != made {
 			return err
 		}
 		_, err = writeAct(ctx, tx, NewAct{By: u.by, Action: "change", Drop: u.drop, Before: u.before, After: after})

@@ -82,7 +82,7 @@ func (s *Store) writeEnds(ctx context.Context, partition int, epoch int64, ends 
 			counted AS (
 				UPDATE drop_sizes AS s SET sold = s.sold + sums.n
 				FROM sums WHERE s.drop_id = sums.drop_id AND s.size = sums.pool`+out.also(`
-				RETURNING s.drop_id, s.size, s.sold, s.total_stock`)+`)`+out.also(purchased)+`
+				RETURNING s.drop_id, s.size, s.sold, s.total_stock + s.coming AS stock`)+`)`+out.also(purchased)+`
 			SELECT coalesce(sum(n), 0)::bigint FROM sums`,
 			out.args(sold.ids, sold.drops, sold.users, sold.sizes, sold.ended)...,
 		).QueryRow(func(row pgx.Row) error { return row.Scan(&w.purchases) })

@@ -31,6 +31,8 @@ type env struct {
 	store *persist.Store
 	redis redis.UniversalClient
 	sql   *pgxpool.Pool // for looking at what is in the tables
+
+	webhooks []persist.Subscription // of changes and of instances; nil: none
 }
 
 func newEnv(t *testing.T) *env {

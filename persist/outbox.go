@@ -67,17 +67,18 @@ const expired = `,
 			ON CONFLICT (event_id, url) DO NOTHING)`
 
 // purchased follows the purchases added and the sizes counted; its arguments
-// are $6 and $7. A drop is sold out where its last unit is among them: the
+// are $6 and $7. A drop is sold out where its last unit is among them, of those too
+// that a change under way adds; what else that change does to it confirmChange sees. The
 // sizes that did not change are as they were, since all of the drop are locked.
 const purchased = `,
 		sold_out AS (
-			SELECT drop_id, sum(total_stock)::bigint AS total FROM (
-				SELECT drop_id, sold, total_stock FROM counted
+			SELECT drop_id, sum(stock)::bigint AS total FROM (
+				SELECT drop_id, sold, stock FROM counted
 				UNION ALL
-				SELECT s.drop_id, s.sold, s.total_stock FROM drop_sizes AS s
+				SELECT s.drop_id, s.sold, s.total_stock + s.coming FROM drop_sizes AS s
 				WHERE s.drop_id IN (SELECT drop_id FROM counted)
 					AND NOT EXISTS (SELECT FROM counted AS c WHERE c.drop_id = s.drop_id AND c.size = s.size)) AS sizes
-			GROUP BY drop_id HAVING sum(sold) = sum(total_stock)),
+			GROUP BY drop_id HAVING sum(sold) = sum(stock)),
 		news AS (
 			SELECT 'purchase_' || id AS id, '` + EventPurchaseCompleted + `' AS type, drop_id, id AS reservation_id,
 				user_id, size, NULL::bigint AS total, purchased_at AS occurred_at

@@ -230,6 +230,9 @@ func (w *rebuilding) bring(ctx context.Context, d *dropState) error {
 			return err
 		}
 	} else {
+		if err := w.countReceipts(ctx, d); err != nil {
+			return err
+		}
 		if err := w.claim.Open(ctx, unsold(d.drop)); err != nil {
 			return err
 		}

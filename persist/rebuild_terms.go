@@ -6,6 +6,21 @@ import (
 	"github.com/holdfast/holdfast/engine"
 )
 
+// countReceipts has a drop that Redis lacks know of what receipts in Redis say to be sold
+// and Postgres does not: of units that a change under way adds, they prove that it was made.
+func (w *rebuilding) countReceipts(ctx context.Context, d *dropState) error {
+	if d.drop.coming == nil {
+		return nil
+	}
+	if err := w.countSales(ctx, d); err != nil {
+		return err
+	}
+	for i, s := range d.drop.Sizes {
+		d.drop.Sizes[i].Sold = max(s.Sold, d.counted.Sold[s.Size])
+	}
+	return nil
+}
+
 // unsold are the terms of a drop with nothing sold: each purchase is put back
 // with its receipt.
 func unsold(d Drop) engine.Drop {

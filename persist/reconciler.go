@@ -26,6 +26,9 @@ type ReconcilerConfig struct {
 	// Every is how often the partitions are looked at when no call finds one
 	// fenced. Defaults to 1 s.
 	Every time.Duration
+	// Webhooks hear of drops that are sold out since a change was finished: the same as
+	// the writer's. Defaults to none.
+	Webhooks []Subscription
 	// Log gets rebuilds, outages and lost work. Defaults to slog.Default().
 	Log *slog.Logger
 	// Metrics gets the reconciler's metrics. Defaults to none being registered.
@@ -61,7 +64,7 @@ func NewReconciler(cfg ReconcilerConfig) (*Reconciler, error) {
 	if err != nil {
 		return nil, err
 	}
-	steering, err := NewSteering(SteeringConfig{Engine: cfg.Engine, Store: cfg.Store, Log: cfg.Log})
+	steering, err := NewSteering(SteeringConfig{Engine: cfg.Engine, Store: cfg.Store, Webhooks: cfg.Webhooks, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}

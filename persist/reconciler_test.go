@@ -45,7 +45,7 @@ func (e *env) instance() *shop {
 	must(e, s.engine.Start(e.Context()))
 	e.Cleanup(s.engine.Stop)
 	s.recon, err = persist.NewReconciler(persist.ReconcilerConfig{
-		Engine: s.engine, Store: e.store, Metrics: s.reg, Log: slog.New(slog.NewTextHandler(s.log, nil)),
+		Engine: s.engine, Store: e.store, Webhooks: e.webhooks, Metrics: s.reg, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	must(e, err)
 	return s

@@ -16,6 +16,9 @@ type SteeringConfig struct {
 	Engine *engine.Engine
 	// Store keeps them. Required.
 	Store *Store
+	// Webhooks hear of drops that are sold out since units were taken away: the same as
+	// the writer's. Defaults to none.
+	Webhooks []Subscription
 	// Log gets changes that cannot be finished. Defaults to slog.Default().
 	Log *slog.Logger
 }
@@ -29,7 +32,10 @@ type SteeringConfig struct {
 //
 // Whoever finds a change that was begun goes on with it from 2: a later change
 // of the drop, a repeat, or a Reconciler. So it does not matter who dies when.
-type Steering struct{ cfg SteeringConfig }
+type Steering struct {
+	cfg    SteeringConfig
+	outbox outbox
+}
 
 // NewSteering makes a Steering.
 func NewSteering(cfg SteeringConfig) (*Steering, error) {
@@ -39,7 +45,7 @@ func NewSteering(cfg SteeringConfig) (*Steering, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Steering{cfg}, nil
+	return &Steering{cfg: cfg, outbox: newOutbox(cfg.Webhooks)}, nil
 }
 
 // steeringTries is how many changes of others one change goes on with before its
@@ -85,12 +91,17 @@ func (s *Steering) finish(ctx context.Context, u underWay) (outcome string, err 
 		var d engine.Decision
 		d, err = s.cfg.Engine.Change(ctx, u.drop, u.engineChange())
 		if errors.Is(err, engine.ErrOvertaken) {
-			break // somebody else has finished it
+			var done bool
+			if u, done, err = s.overtaken(ctx, u); done || err != nil {
+				return u.outcome, err
+			}
+			err = engine.ErrOvertaken // unless the next try is better
+			continue
 		}
 		if err != nil {
 			return "", err
 		}
-		err = s.cfg.Store.confirmChange(ctx, s.cfg.Engine.Partition(u.drop), u, d)
+		err = s.cfg.Store.confirmChange(ctx, s.cfg.Engine.Partition(u.drop), u, d, s.outbox)
 		if errors.Is(err, ErrStaleEpoch) {
 			continue
 		}
@@ -103,7 +114,7 @@ func (s *Steering) finish(ctx context.Context, u underWay) (outcome string, err 
 		}
 		break
 	}
-	if errors.Is(err, ErrStaleEpoch) {
+	if errors.Is(err, ErrStaleEpoch) || errors.Is(err, engine.ErrOvertaken) {
 		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	done, err := s.cfg.Store.change(ctx, u.drop, u.number)
@@ -111,6 +122,34 @@ func (s *Steering) finish(ctx context.Context, u underWay) (outcome string, err 
 		err = fmt.Errorf("%w: change %d of drop %d has no outcome", ErrUnavailable, u.number, u.drop)
 	}
 	return done.outcome, err
+}
+
+// overtaken looks why a change was: somebody else has finished it; or Postgres has lost
+// changes that Redis has decided, in a fail-over or a restore, so that its numbers are behind.
+// Then the change gets a number above them.
+func (s *Steering) overtaken(ctx context.Context, u underWay) (_ underWay, done bool, err error) {
+	now, err := s.cfg.Store.change(ctx, u.drop, u.number)
+	if errors.Is(err, ErrNotFound) { // somebody else gave it another number
+		err = fmt.Errorf("%w: change %d of drop %d has another number now", ErrUnavailable, u.number, u.drop)
+	}
+	if err != nil || now.outcome != "" {
+		return now, true, err
+	}
+	stock, err := s.cfg.Engine.Stock(ctx, []int64{u.drop})
+	if err != nil {
+		return u, false, err
+	}
+	if stock[0] == nil {
+		return u, false, engine.ErrDropNotFound
+	}
+	number := max(stock[0].Change, u.number) + 1
+	s.cfg.Log.Error("Postgres has lost changes of a drop that Redis has decided; the next one is numbered above them",
+		"drop", u.drop, "change", u.number, "in_redis", stock[0].Change, "now", number)
+	if err := s.cfg.Store.renumber(ctx, u, number); err != nil {
+		return u, false, err
+	}
+	now.number = number
+	return now, false, nil
 }
 
 // cutShortAfter is the age from which on a change that is not finished counts as

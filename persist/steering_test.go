@@ -67,14 +67,14 @@ func (e *env) mortal() (*persist.Steering, *dying) {
 	must(e, err)
 	must(e, eng.Start(e.Context()))
 	e.Cleanup(eng.Stop)
-	s, err := persist.NewSteering(persist.SteeringConfig{Engine: eng, Store: e.store})
+	s, err := persist.NewSteering(persist.SteeringConfig{Engine: eng, Store: e.store, Webhooks: e.webhooks})
 	must(e, err)
 	return s, d
 }
 
 func (s *shop) steering() *persist.Steering {
 	s.Helper()
-	st, err := persist.NewSteering(persist.SteeringConfig{Engine: s.engine, Store: s.store})
+	st, err := persist.NewSteering(persist.SteeringConfig{Engine: s.engine, Store: s.store, Webhooks: s.webhooks})
 	must(s, err)
 	return st
 }
@@ -167,6 +167,37 @@ func TestChangeCutShort(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestRebuildOfARefusedChange has a rebuild come before a change is decided that will be
+// refused: it leaves nothing either.
+func TestRebuildOfARefusedChange(t *testing.T) {
+	s := newShop(t)
+	for _, loses := range []bool{false, true} {
+		t.Run(fmt.Sprint("lost ", loses), func(t *testing.T) {
+			d := s.sells(0, engine.SizeStock{Stock: 3})
+			refused := add("", 2)
+			price := int64(5) // only before the start
+			refused.PriceMinor = &price
+			mortal, death := s.mortal()
+			death.before.Store(true)
+			if _, err := mortal.Change(t.Context(), d.ID, refused, operator, "key"); !errors.Is(err, engine.ErrUnavailable) {
+				t.Fatalf("change: %v", err)
+			}
+			if loses {
+				s.lose()
+				must(t, s.recon.Settle(t.Context()))
+			} else {
+				_, err := s.recon.RebuildDrop(t.Context(), d.ID)
+				must(t, err)
+			}
+			replayed, err := s.steering().Change(t.Context(), d.ID, refused, operator, "key")
+			if !errors.Is(err, engine.ErrAlreadyStarted) || !replayed {
+				t.Errorf("repeat: %v, %v", replayed, err)
+			}
+			s.settled(d.ID, 3)
+		})
 	}
 }
 
@@ -317,6 +348,40 @@ func TestTwoSteer(t *testing.T) {
 	s.settled(d.ID, 200+4*sum)
 	if n := s.count(`SELECT count(*) FROM admin_log WHERE action = 'change'`); n != 40 {
 		t.Errorf("%d entries in the log, want 40", n)
+	}
+}
+
+// TestPostgresLosesAChange has Postgres go back to before changes that Redis has decided:
+// the next change is made, and not taken for the one that has its number.
+func TestPostgresLosesAChange(t *testing.T) {
+	for _, lost := range []int{1, 3} {
+		t.Run(fmt.Sprint(lost), func(t *testing.T) {
+			s := newShop(t)
+			d := s.sells(0, engine.SizeStock{Stock: 3})
+			for range lost {
+				_, err := s.steering().Change(t.Context(), d.ID, persist.Change{State: engine.StatePaused}, operator, "")
+				must(t, err)
+			}
+			_, err := s.sql.Exec(t.Context(), `DELETE FROM drop_changes`)
+			must(t, err)
+			_, err = s.sql.Exec(t.Context(), `UPDATE drops SET state = 'open', change = 0`)
+			must(t, err)
+			both := add("", 2)
+			both.State = engine.StateEnded
+			_, err = s.steering().Change(t.Context(), d.ID, both, operator, "key")
+			must(t, err)
+			if st := s.stock(d.ID); st.State != engine.StateEnded {
+				t.Errorf("%s in Redis", st.State)
+			}
+			replayed, err := s.steering().Change(t.Context(), d.ID, both, operator, "key")
+			if err != nil || !replayed {
+				t.Errorf("repeat: %v, %v", replayed, err)
+			}
+			s.settled(d.ID, 5)
+			if n := s.count(`SELECT count(*) FROM drops WHERE state = 'ended' AND change = $1`, lost+1); n != 1 {
+				t.Error("Postgres has other terms than Redis")
+			}
+		})
 	}
 }
 

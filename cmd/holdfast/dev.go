@@ -59,7 +59,7 @@ func (c *devCommand) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	fairUse := c.use(false)
-	s, err := flags.openTraced(ctx, log, traces, fairUse.limitPeople)
+	s, err := flags.openTraced(ctx, log, traces, c.webhookFlags, fairUse.limitPeople)
 	if err != nil {
 		return err
 	}

@@ -103,7 +103,7 @@ func (c *serveCommand) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	fairUse := c.use(true)
-	s, err := c.openTraced(ctx, log, traces, fairUse.limitPeople)
+	s, err := c.openTraced(ctx, log, traces, c.webhookFlags, fairUse.limitPeople)
 	if err != nil {
 		return err
 	}
@@ -246,12 +246,16 @@ func (in *instance) startAPI(ctx, background context.Context) (err error) {
 	if in.challenge, err = in.fair.flags.challenge(s.log, s.metrics); err != nil {
 		return err
 	}
+	subscriptions, err := in.webhooks.subscriptions()
+	if err != nil {
+		return err
+	}
 	in.api, err = api.New(api.Config{
 		Engine: s.engine, Store: s.store, Users: s.users,
 		Admin: in.identity.AdminToken, Identity: verifier, OpenCreate: in.openShop, Back: in.identity.AdminAddr != "",
 		CORSOrigins: in.listen.CORSOrigins, Buyers: in.listen.Buyers, MaxConns: in.listen.MaxConns,
 		Live: live.Config{MaxSockets: in.listen.MaxSockets, MaxSocketsPerAddress: in.listen.MaxSocketsPerAddress},
-		Fair: in.fair.guard(s.metrics), Proxies: in.fair.proxies(), Challenge: in.challenge,
+		Fair: in.fair.guard(s.metrics), Proxies: in.fair.proxies(), Challenge: in.challenge, Webhooks: subscriptions,
 		Roles: in.roles, Version: version, Log: s.log, Metrics: s.metrics, Tracer: s.traces.tracer(),
 	})
 	if err != nil {

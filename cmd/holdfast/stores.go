@@ -88,12 +88,12 @@ type stores struct {
 
 // open connects to both stores; close must be called.
 func (f storeFlags) open(ctx context.Context, log *slog.Logger) (*stores, error) {
-	return f.openTraced(ctx, log, nil)
+	return f.openTraced(ctx, log, nil, webhookFlags{})
 }
 
-// openTraced is open, with the calls to both stores shown in the traces, and
-// changes made to the engine's configuration.
-func (f storeFlags) openTraced(ctx context.Context, log *slog.Logger, t *traces, changes ...func(*engine.Config)) (_ *stores, err error) {
+// openTraced is open, with the calls to both stores shown in the traces, receivers
+// told of what changes of drops bring about, and changes made to the engine's configuration.
+func (f storeFlags) openTraced(ctx context.Context, log *slog.Logger, t *traces, w webhookFlags, changes ...func(*engine.Config)) (_ *stores, err error) {
 	s := &stores{flags: f, metrics: prometheus.NewRegistry(), log: log, traces: t}
 	defer func() {
 		if err != nil {
@@ -122,7 +122,13 @@ func (f storeFlags) openTraced(ctx context.Context, log *slog.Logger, t *traces,
 	if s.users, err = persist.NewUsers(persist.UsersConfig{Store: s.store}); err != nil {
 		return nil, err
 	}
-	s.recon, err = persist.NewReconciler(persist.ReconcilerConfig{Engine: s.engine, Store: s.store, Log: log, Metrics: s.metrics})
+	subscriptions, err := w.subscriptions()
+	if err != nil {
+		return nil, err
+	}
+	s.recon, err = persist.NewReconciler(persist.ReconcilerConfig{
+		Engine: s.engine, Store: s.store, Webhooks: subscriptions, Log: log, Metrics: s.metrics,
+	})
 	if err != nil {
 		return nil, err
 	}

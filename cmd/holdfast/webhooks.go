@@ -20,7 +20,7 @@ import (
 
 // webhookFlags say who is told of events.
 type webhookFlags struct {
-	Webhooks       []string      `env:"HOLDFAST_WEBHOOKS" placeholder:"URL[#EVENT+…]" help:"Receivers of webhooks; each may name the events that it hears of: purchase.completed, reservation.expired, drop.sold_out. The same for every instance with the role writer."`
+	Webhooks       []string      `env:"HOLDFAST_WEBHOOKS" placeholder:"URL[#EVENT+…]" help:"Receivers of webhooks; each may name the events that it hears of: purchase.completed, reservation.expired, drop.sold_out. The same for every instance."`
 	WebhookSecret  string        `env:"HOLDFAST_WEBHOOK_SECRET" secret:"" placeholder:"whsec_…" help:"Signs webhooks; several with blanks between them while receivers change over."`
 	WebhookAllow   []string      `env:"HOLDFAST_WEBHOOK_ALLOW" placeholder:"CIDR" help:"Networks that webhooks may be sent to although they are private, and the only ones they may be sent to over http."`
 	WebhookTimeout time.Duration `env:"HOLDFAST_WEBHOOK_TIMEOUT" default:"10s" help:"What a receiver may take for its answer."`
@@ -83,7 +83,7 @@ func (f webhookFlags) networks() ([]netip.Prefix, error) {
 	return all, nil
 }
 
-// subscriptions are what the writer has to know of them.
+// subscriptions are what those who write events have to know of them.
 func (f webhookFlags) subscriptions() ([]persist.Subscription, error) {
 	receivers, err := f.receivers()
 	return webhook.Subscriptions(receivers), err

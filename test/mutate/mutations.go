@@ -269,6 +269,26 @@ var mutations = []mutation{
 		"./engine", "TestChangeIsDecidedOnce",
 	},
 	{
+		"change: another one with its number", "lua/change.lua",
+		`and d[9] ~= mark then`, `and false then`,
+		"./persist", "TestPostgresLosesAChange",
+	},
+	{
+		"change: only what was sold is there", "persist/catalogue.go",
+		`max(0, min(coming, sizes[i].Sold-sizes[i].Stock))`, `coming`,
+		"./persist", "TestRebuildOfARefusedChange",
+	},
+	{
+		"webhooks: sold out by a change", "persist/outbox_change.go",
+		`if len(o.urls) == 0 || unsoldBefore == 0 {`, `if true {`,
+		"./persist", "TestSoldOutByAChange",
+	},
+	{
+		"webhooks: units that are coming", "persist/ends.go",
+		`s.total_stock + s.coming AS stock`, `s.total_stock AS stock`,
+		"./persist", "TestSoldOutByAChange",
+	},
+	{
 		"change: ended is final", "lua/change.lua",
 		`if d[1] == 'ended' or (old_end > 0 and now >= old_end) then`, `if false then`,
 		"./engine", "TestPauseResumeEnd",
