@@ -37,11 +37,11 @@ build: go ## Build bin/holdfast
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
 
 test: go servers compiler browser node prometheus ## Install what is missing and run every test, on real servers, with the race detector
-	CGO_ENABLED=1 go test -race -timeout 15m -skip '^Test(Browser|Bot$$|Attacks$$)' $(TESTFLAGS) $$(go list ./... | grep -v '/test/fault$$')
+	CGO_ENABLED=1 go test -race -timeout 25m -skip '^Test(Browser|Bot$$|Attacks$$)' $(TESTFLAGS) $$(go list ./... | grep -v '/test/fault$$')
 	@# By themselves: what a fault does to a sale shows less when others take the machine.
-	CGO_ENABLED=1 go test -race -timeout 15m $(TESTFLAGS) ./test/fault
+	CGO_ENABLED=1 go test -race -timeout 25m $(TESTFLAGS) ./test/fault
 	@# Likewise, since what one page does has to show on another within a second, and others are to get their share.
-	CGO_ENABLED=1 go test -race -timeout 15m -run '^Test(Browser|Bot$$|Attacks$$)' $(TESTFLAGS) ./test/integration
+	CGO_ENABLED=1 go test -race -timeout 25m -run '^Test(Browser|Bot$$|Attacks$$)' $(TESTFLAGS) ./test/integration
 
 test-unit: go servers ## Run the packages' own tests only: no suites of test/, no race detector
 	go test -timeout 5m $(TESTFLAGS) $$(go list ./... | grep -v '/test/')

@@ -53,7 +53,7 @@ type underWay struct {
 	outcome      string // empty: not decided, as far as Postgres knows
 }
 
-func (u underWay) engineChange() engine.Change {
+func (u *underWay) engineChange() engine.Change {
 	w := u.wanted
 	return engine.Change{
 		Number: u.number, Mark: strconv.FormatInt(u.begun.UnixMicro(), 10), State: w.State, Start: w.Start, End: w.End, Limit: w.Limit,

@@ -25,6 +25,7 @@ func TestSoldOutByAChange(t *testing.T) {
 	}
 	// begun has a change begin whose process dies once Redis has decided it, or before.
 	begun := func(t *testing.T, drop int64, c persist.Change, decided bool) {
+		t.Helper()
 		mortal, death := s.mortal()
 		death.after.Store(decided)
 		death.before.Store(!decided)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -355,7 +356,7 @@ func TestTwoSteer(t *testing.T) {
 // the next change is made, and not taken for the one that has its number.
 func TestPostgresLosesAChange(t *testing.T) {
 	for _, lost := range []int{1, 3} {
-		t.Run(fmt.Sprint(lost), func(t *testing.T) {
+		t.Run(strconv.Itoa(lost), func(t *testing.T) {
 			s := newShop(t)
 			d := s.sells(0, engine.SizeStock{Stock: 3})
 			for range lost {
