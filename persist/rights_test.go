@@ -12,7 +12,6 @@ import (
 // TestRightsNameEveryTable has a migration that adds a table say what an instance
 // needs of it.
 func TestRightsNameEveryTable(t *testing.T) {
-	t.Parallel()
 	e := newEnv(t)
 	rows, err := e.sql.Query(t.Context(), `SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`)
 	must(t, err)
@@ -30,7 +29,6 @@ func TestRightsNameEveryTable(t *testing.T) {
 
 // TestInspect finds the schema that Migrate makes to be the one it wants.
 func TestInspect(t *testing.T) {
-	t.Parallel()
 	e := newEnv(t)
 	found, err := e.store.Inspect(t.Context())
 	must(t, err)

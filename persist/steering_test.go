@@ -406,7 +406,6 @@ func TestDecisionOfAnEpochBefore(t *testing.T) {
 // A drop whose counters do not add up can be paused, its stock is left as it is,
 // and a change that cannot be finished keeps no instance from its start.
 func TestACorruptDropStopsNobody(t *testing.T) {
-	t.Parallel()
 	s := newShop(t)
 	d := s.sells(0, engine.SizeStock{Stock: 3})
 	keys, err := s.redis.Keys(t.Context(), "*drop:*").Result()
