@@ -86,7 +86,7 @@ func (l *hookListener) hear(t *testing.T, want map[string]string) {
 func (d *deployment) hooked(t *testing.T, text string, args ...string) *harness.Process {
 	t.Helper()
 	return d.serve(t, append([]string{
-		"--webhooks", text, "--webhook-secret", webhookSecret, "--webhook-allow", "127.0.0.0/8", "--webhook-timeout", "1s",
+		"--webhooks", text, "--webhook-secret", webhookSecret, "--webhook-allow", "127.0.0.0/8", "--webhook-timeout", "1s", "--takeover", "2s",
 	}, args...)...)
 }
 
