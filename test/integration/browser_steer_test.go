@@ -22,7 +22,7 @@ func TestBrowserConsoleSteers(t *testing.T) {
 	})
 	path := fmt.Sprintf("/api/drops/%d", id)
 	b := newBrowser(t)
-	console, shop := b.visit(server, fmt.Sprintf("/console#%d", id)), b.visit(server, "/")
+	console, shop := b.visit(server, consoleOf(id)), b.visit(server, "/")
 	console.state(later, "live")
 	said := func(words string) {
 		t.Helper()
