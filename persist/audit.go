@@ -154,6 +154,12 @@ func (a *Auditor) read(ctx context.Context) ([]AuditLine, error) {
 		}
 		drops = append(drops, d.ID)
 	}
+	// The versions first: what happens from here on shows in those of after, also
+	// between the two reads of before.
+	versions, err := a.versions(ctx, drops)
+	if err != nil {
+		return nil, err
+	}
 	before, err := a.redisSide(ctx, drops)
 	if err != nil {
 		return nil, err
@@ -172,7 +178,7 @@ func (a *Auditor) read(ctx context.Context) ([]AuditLine, error) {
 		count, inRedis := after.counts[key]
 		lines = append(lines, AuditLine{
 			Postgres: c, InPostgres: true, Redis: count, InRedis: inRedis, Tally: after.tallies[key],
-			Busy: c.Changing || before.versions[c.Drop] != after.versions[c.Drop] || before.tallies[key] != after.tallies[key],
+			Busy: c.Changing || versions[c.Drop] != after.versions[c.Drop] || before.tallies[key] != after.tallies[key],
 		})
 		delete(after.tallies, key)
 	}
@@ -189,6 +195,21 @@ type redisSide struct {
 	versions map[int64]int64
 	counts   map[engine.TallyKey]engine.SizeCount
 	tallies  map[engine.TallyKey]engine.Tally
+}
+
+// versions are those of the drops that Redis has.
+func (a *Auditor) versions(ctx context.Context, drops []int64) (map[int64]int64, error) {
+	stock, err := a.cfg.Engine.Stock(ctx, drops)
+	if err != nil {
+		return nil, err
+	}
+	versions := map[int64]int64{}
+	for i, st := range stock {
+		if st != nil {
+			versions[drops[i]] = st.Version
+		}
+	}
+	return versions, nil
 }
 
 func (a *Auditor) redisSide(ctx context.Context, drops []int64) (redisSide, error) {
