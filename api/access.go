@@ -68,6 +68,7 @@ func bearer(c *fiber.Ctx) (string, error) {
 // behind has every route that add adds ask guard before the call itself, and
 // after the limits of fair use, which cost less: none can be forgotten.
 func (a *API) behind(guard fiber.Handler, add func()) {
+	most := len(a.fairly(fair.Read, nil)) // a limit, where there are any, and the call
 	known := map[*fiber.Route]bool{}
 	for _, method := range a.app.Stack() {
 		for _, route := range method {
@@ -79,7 +80,7 @@ func (a *API) behind(guard fiber.Handler, add func()) {
 		for _, route := range method {
 			if !known[route] {
 				known[route] = true
-				if most := len(a.fairly(fair.Read, nil)); len(route.Handlers) > most {
+				if len(route.Handlers) > most {
 					panic("api: " + route.Path + " does more than one thing behind its guard")
 				}
 				route.Handlers = slices.Insert(slices.Clone(route.Handlers), len(route.Handlers)-1, guard)
@@ -91,7 +92,7 @@ func (a *API) behind(guard fiber.Handler, add func()) {
 // admin lets the admin pass, at the back door where there is one: at the front
 // there are no such routes then.
 func (a *API) admin(c *fiber.Ctx) error {
-	if a.cfg.Back && !atBack(c) {
+	if a.hidden(c) {
 		return fiber.ErrNotFound
 	}
 	token, err := bearer(c)

@@ -25,9 +25,12 @@ func atBack(c *fiber.Ctx) bool {
 	return ok && conn.back
 }
 
+// hidden says whether the request came in at the front, where there is a back.
+func (a *API) hidden(c *fiber.Ctx) bool { return a.cfg.Back && !atBack(c) }
+
 // backOnly hides a page of operators from the front where there is a back.
 func (a *API) backOnly(c *fiber.Ctx) error {
-	if a.cfg.Back && !atBack(c) {
+	if a.hidden(c) {
 		return fiber.ErrNotFound
 	}
 	return c.Next()

@@ -38,15 +38,11 @@ func (a *API) createDrop(c *fiber.Ctx) error {
 }
 
 func (a *API) listDrops(c *fiber.Ctx) error {
-	limit, err := queryInteger(c, "limit", maxPage, defaultPage)
+	limit, before, err := page(c, engine.MaxDropID)
 	if err != nil {
 		return err
 	}
-	before, err := queryInteger(c, "before", engine.MaxDropID, 0)
-	if err != nil {
-		return err
-	}
-	return a.show(c, query{limit: int(limit), before: before})
+	return a.show(c, query{limit: limit, before: before})
 }
 
 func (a *API) getDrop(c *fiber.Ctx) error {
@@ -81,6 +77,17 @@ func queryInteger(c *fiber.Ctx, name string, high, otherwise int64) (int64, erro
 		return 0, &complaint{name, "must be an integer between 1 and " + strconv.FormatInt(high, 10)}
 	}
 	return n, nil
+}
+
+// page is what a list that goes on from one page to the next is asked for: at most
+// so many, with smaller ids than before (0: the newest), which are highest at most.
+func page(c *fiber.Ctx, highest int64) (limit int, before int64, err error) {
+	most, err := queryInteger(c, "limit", maxPage, defaultPage)
+	if err != nil {
+		return 0, 0, err
+	}
+	before, err = queryInteger(c, "before", highest, 0)
+	return int(most), before, err
 }
 
 // pathID reads the id in the path. A number that no row can have is not found;

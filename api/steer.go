@@ -62,7 +62,7 @@ func (a *API) changeDrop(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	replayed, err := a.steering.Change(a.deadlines.next(), drop, change, a.asks(c), key)
+	replayed, err := a.steering.Change(a.context(c), drop, change, a.asks(c), key)
 	a.shelf.steered(drop)
 	if replayed {
 		c.Set("Idempotency-Replayed", "true")
@@ -99,7 +99,7 @@ func (a *API) releaseHold(c *fiber.Ctx) error {
 	if err != nil || id < 1 || id > maxSafeInteger || engine.DropOf(id) != drop {
 		return engine.ErrReservationNotFound
 	}
-	ctx := a.deadlines.next()
+	ctx := a.context(c)
 	before, err := a.engine.Reservation(ctx, id)
 	if err != nil {
 		return err
@@ -143,11 +143,7 @@ type actBody struct {
 }
 
 func (a *API) listActs(c *fiber.Ctx) error {
-	limit, err := queryInteger(c, "limit", maxPage, defaultPage)
-	if err != nil {
-		return err
-	}
-	before, err := queryInteger(c, "before", maxSafeInteger, 0)
+	limit, before, err := page(c, maxSafeInteger)
 	if err != nil {
 		return err
 	}
@@ -155,7 +151,7 @@ func (a *API) listActs(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	acts, err := a.cfg.Store.Acts(a.deadlines.next(), persist.ActsQuery{Limit: int(limit), Before: before, Drop: drop})
+	acts, err := a.cfg.Store.Acts(a.context(c), persist.ActsQuery{Limit: limit, Before: before, Drop: drop})
 	if err != nil {
 		return err
 	}

@@ -28,15 +28,11 @@ type deliveryBody struct {
 }
 
 func (a *API) listDeadDeliveries(c *fiber.Ctx) error {
-	limit, err := queryInteger(c, "limit", maxPage, defaultPage)
+	limit, before, err := page(c, maxSafeInteger)
 	if err != nil {
 		return err
 	}
-	before, err := queryInteger(c, "before", maxSafeInteger, 0)
-	if err != nil {
-		return err
-	}
-	dead, err := a.cfg.Store.DeadDeliveries(a.deadlines.next(), int(limit), before)
+	dead, err := a.cfg.Store.DeadDeliveries(a.context(c), limit, before)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ type fairFlags struct {
 	FairUse            string               `env:"HOLDFAST_FAIR_USE" enum:",on,off" default:"" placeholder:"on|off" help:"Limits of one address and one person, on unless you run dev: on or off."`
 	TrustedProxies     []string             `env:"HOLDFAST_TRUSTED_PROXIES" placeholder:"NETWORK" help:"Proxies in front whose X-Forwarded-For is believed: addresses, or networks such as 10.0.0.0/8."`
 	LimitsPerAddress   map[string]fair.Rate `env:"HOLDFAST_LIMITS_PER_ADDRESS" mapsep:"," placeholder:"CALL=RATE" help:"Limits of one address that differ from the usual, such as reserve=20/100,read=off: calls a second and the burst; of reserve, purchase, cancel, read, socket, connect."`
-	LimitsPerUser      map[string]fair.Rate `env:"HOLDFAST_LIMITS_PER_USER" mapsep:"," placeholder:"CALL=RATE" help:"The same of one person."`
+	LimitsPerUser      map[string]fair.Rate `env:"HOLDFAST_LIMITS_PER_USER" mapsep:"," placeholder:"CALL=RATE" help:"The same of one person: of reserve, purchase, cancel, read. All but reserve count where tokens say who calls."`
 	MaxConnsPerAddress int                  `env:"HOLDFAST_MAX_CONNS_PER_ADDRESS" default:"1000" help:"Connections of one address at once, but of trusted proxies; 0: any number."`
 	MaxHoldsPerUser    int64                `env:"HOLDFAST_MAX_HOLDS_PER_USER" default:"10" help:"Units that one person may hold at once, over all drops, up to 1000; 0: any number."`
 	CooldownLapses     int64                `env:"HOLDFAST_COOLDOWN_LAPSES" default:"10" help:"Holds that a person may let lapse within the cool-down before they get no more, up to 1000; 0: any number."`
