@@ -303,7 +303,7 @@ func TestSalesAsCSV(t *testing.T) {
 			t.Fatalf("row %d is of %s, want %d", i, row[0], want)
 		}
 	}
-	if row := rows[1]; row[3] != `'=cmd|' /C calc'!A0, "x"` || row[4] != "'+a@example.com" || row[5] != "'-42" || row[6] != "12.5" {
+	if row := rows[1]; row[3] != `'=cmd|' /C calc'!A0, "x", =1+1` || row[4] != "'+a@example.com" || row[5] != "'-42" || row[6] != "12.5" {
 		t.Errorf("row %q", row)
 	}
 	r = s.get(t, fmt.Sprintf("/api/drops/%d/sales.csv", empty)).want(t, 200)
@@ -320,7 +320,7 @@ func seed(t *testing.T, s *server, drop int64, n int) {
 	must(t, err)
 	defer func() { must(t, db.Close(t.Context())) }()
 	_, err = db.Exec(t.Context(), `
-		WITH u AS (INSERT INTO users (username, email) VALUES ('=cmd|'' /C calc''!A0, "x"', '+a@example.com') RETURNING id)
+		WITH u AS (INSERT INTO users (username, email) VALUES ('=cmd|'' /C calc''!A0, "x"; =1+1', '+a@example.com') RETURNING id)
 		INSERT INTO purchases (id, drop_id, user_id, size, pool, purchased_at)
 		SELECT $1::bigint + i, $2, u.id, '-42', '', now() FROM u, generate_series(1, $3::int) AS i`, engine.ReservationID(drop, 0), drop, n)
 	must(t, err)
