@@ -126,6 +126,9 @@ type claims struct {
 // audience are those of the Config. Returns ErrInvalid, ErrExpired or ErrUnavailable,
 // whose texts have no part of the token.
 func (v *Verifier) Verify(ctx context.Context, token string) (Person, error) {
+	if strings.ContainsAny(token, "\r\n") {
+		return Person{}, ErrInvalid // base64's decoder reads over them, RFC 7515 has none
+	}
 	var c claims
 	_, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) { return v.key(ctx, t) })
 	switch {

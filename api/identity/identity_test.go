@@ -185,6 +185,8 @@ func TestVerify(t *testing.T) {
 		"nothing":              {both, "", identity.ErrInvalid},
 		"no token":             {both, "a.b.c", identity.ErrInvalid},
 		"two parts":            {both, "a.b", identity.ErrInvalid},
+		"a broken line":        {both, hs(claims())[:40] + "\n" + hs(claims())[40:], identity.ErrInvalid},
+		"a line behind it":     {both, hs(claims()) + "\r\n", identity.ErrInvalid},
 	} {
 		person, err := c.by.Verify(t.Context(), c.token)
 		if !errors.Is(err, c.want) || c.want == nil && err != nil {
