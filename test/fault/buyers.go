@@ -23,6 +23,7 @@ type market struct {
 	open    []attempt // reserves of unknown outcome
 	wrong   []string  // answers that no promise allows at any time
 	unknown int
+	changes []change // of the drop that consoles change
 }
 
 // ticket is a hold that somebody was told of.
@@ -301,6 +302,9 @@ func (m *market) read(client int, rng *rand.Rand, d sale) {
 	if got.State == "paused" {
 		// Redis does not have the drop, which is shown as Postgres has it.
 		o.Result = missing
+		if d.Steered { // or a console has paused it
+			return
+		}
 	} else {
 		o.Result = done
 	}

@@ -18,6 +18,10 @@ type sale struct {
 	Limit  int
 	Hold   time.Duration
 
+	// Steered: consoles change it, see consoles.go. Totals are then those that
+	// came of it, once its changes are judged.
+	Steered bool
+
 	// Known are holds that are there when the history begins, live or ended.
 	// Empty for a drop that has just been opened.
 	Known []known

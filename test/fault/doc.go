@@ -7,7 +7,8 @@
 // (round.go) opens fresh drops, lets buyers (buyers.go) at them while the
 // faults of its schedule (schedule.go, faults_*.go) come and go, and checks:
 // each drop's history for linearizability (history.go, model.go, check.go) and
-// what both stores hold in the end (ends.go).
+// what both stores hold in the end (ends.go). One drop of a round is changed by
+// consoles meanwhile, and checked for what came of that (consoles.go).
 //
 // All randomness of buyers and schedule comes from the round's seed. Processes
 // and networks have a timing of their own, so a seed repeats the same faults

@@ -3,11 +3,13 @@ package fault
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -25,8 +27,10 @@ type roundSetup struct {
 // outcome is what a round came to.
 type outcome struct {
 	ops, unknown int
+	changes      int // by consoles
 	violations   []string
 	undecided    int
+	moved        bool // Redis failed over by itself, so that nothing is judged
 	lapsed       int
 	lost         map[string]int // reported as lost, by kind
 	late         []int64        // ms from deadline to release, of rounds without faults
@@ -49,11 +53,18 @@ func (w *world) round(s roundSetup) outcome {
 	for range 3 + rng.IntN(2) {
 		m.drops = append(m.drops, w.openDrop(rng))
 	}
+	steered := w.openDrop(rng)
+	steered.Steered = true
+	m.drops = append(m.drops, steered)
 
+	before := w.servers()
 	stop, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)
-		m.run(s.seed, s.buyers, stop)
+		var running sync.WaitGroup
+		running.Go(func() { m.run(s.seed, s.buyers, stop) })
+		running.Go(func() { m.steer(s.seed, steered, stop) })
+		running.Wait()
 	}()
 	ran := s.plan.run(w, m.drops, s.lasts)
 	close(stop)
@@ -62,17 +73,36 @@ func (w *world) round(s roundSetup) outcome {
 	well := time.Now().UnixNano()
 	m.clear(s.seed)
 
+	w.settled(steered, healBound)
 	// Holds that are short lapse now; what is long stays live.
 	w.lapsed(m.drops, healBound)
 	w.drained(healBound)
+	if !s.plan.hitsRedis() && !maps.Equal(before, w.servers()) {
+		w.t.Logf("seed %d: Redis failed over though no fault asked for it, as it does on a machine that stands still for a second; the round is not judged", s.seed)
+		return outcome{unknown: m.unknown, violations: m.wrong, moved: true}
+	}
 	return w.judge(s, m, ran, well)
+}
+
+// servers are the servers of Redis that the partitions are served by.
+func (w *world) servers() map[int64]string {
+	w.t.Helper()
+	out := map[int64]string{}
+	for p := range int64(partitions) {
+		server, err := w.redis.HGet(w.t.Context(), w.key(p, "meta"), "server").Result()
+		if err != nil {
+			w.t.Fatalf("the server of partition %d: %v", p, err)
+		}
+		out[p] = server
+	}
+	return out
 }
 
 // judge checks what the round left behind; well is when the deployment was
 // healthy again.
 func (w *world) judge(s roundSetup, m *market, ran ran, well int64) outcome {
 	w.t.Helper()
-	out := outcome{unknown: m.unknown, violations: m.wrong, lost: map[string]int{}}
+	out := outcome{unknown: m.unknown, changes: len(m.changes), violations: m.wrong, lost: map[string]int{}}
 	byDrop := m.history.byDrop()
 	for _, d := range m.drops {
 		ops := byDrop[d.ID]
@@ -89,7 +119,13 @@ func (w *world) judge(s roundSetup, m *market, ran ran, well int64) outcome {
 			return from + lapseBound.Nanoseconds()
 		}
 		histories := []kept{{d, ops, fates}}
-		if ran.lossy > 0 {
+		switch {
+		case d.Steered:
+			var wrong []string
+			d.Totals, wrong = w.steered(d, m.changes, ops, ran)
+			out.violations = append(out.violations, wrong...)
+			histories = nil
+		case ran.lossy > 0:
 			histories[0].Ops = before(ops, ran.lossy)
 			histories[0].Fates = withSeen(fates, ran.last[d.ID])
 			begun, rest := after(d, ops, ran.snapshots[d.ID], fates)

@@ -3,6 +3,7 @@ package fault
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -44,6 +45,11 @@ func (p plan) quietSweep() bool {
 		}
 	}
 	return true
+}
+
+// hitsRedis tells whether a fault may move a partition to another server of Redis.
+func (p plan) hitsRedis() bool {
+	return slices.ContainsFunc(p, func(f planned) bool { return f.hits == hitsRedis })
 }
 
 // ran is what happened when.

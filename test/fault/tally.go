@@ -15,7 +15,9 @@ type tally struct {
 	seeds      []uint64
 	ops        int
 	unknown    int
+	changes    int
 	undecided  int
+	moved      int // rounds
 	lapsed     int
 	faults     map[string]int
 	worlds     map[flavour]int // rounds by kind of deployment
@@ -40,7 +42,11 @@ func (c *tally) add(s roundSetup, of flavour, out outcome) {
 	c.worlds[of]++
 	c.ops += out.ops
 	c.unknown += out.unknown
+	c.changes += out.changes
 	c.undecided += out.undecided
+	if out.moved {
+		c.moved++
+	}
 	c.lapsed += out.lapsed
 	c.late = append(c.late, out.late...)
 	for _, f := range s.plan {
@@ -52,6 +58,14 @@ func (c *tally) add(s roundSetup, of flavour, out outcome) {
 	for _, v := range out.violations {
 		c.violations = append(c.violations, violation{s.seed, v})
 	}
+}
+
+// littleShown says what keeps the campaign from showing much; "" where nothing does.
+func (c *tally) littleShown() string {
+	if c.undecided > c.rounds/5 || c.moved > c.rounds/5 {
+		return fmt.Sprintf("of %d rounds %d were not judged, and %d histories are undecided: the check shows too little", c.rounds, c.moved, c.undecided)
+	}
+	return ""
 }
 
 func (c *tally) injected() (n int) {
@@ -98,6 +112,7 @@ func (c *tally) summary() string {
 	}
 	row("Operations", "%d", c.ops)
 	row("of unknown outcome", "%d", c.unknown)
+	row("Changes of a drop", "%d", c.changes)
 	row("Holds that lapsed", "%d", c.lapsed)
 	row("Faults injected", "%d", c.injected())
 	late := slices.Sorted(slices.Values(c.late))
@@ -107,6 +122,7 @@ func (c *tally) summary() string {
 		row("Reported as lost: "+k, "%d", c.lost[k])
 	}
 	row("Histories undecided in time", "%d", c.undecided)
+	row("Rounds not judged, since Redis failed over by itself", "%d", c.moved)
 	row("Violations", "%d", len(c.violations))
 	fmt.Fprintln(&b, "\n| Fault | times |\n|---|---|")
 	for _, k := range slices.Sorted(maps.Keys(c.faults)) {
