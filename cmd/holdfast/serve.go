@@ -131,7 +131,7 @@ type instance struct {
 	roles    []string
 	takeover time.Duration // zero: the writer's own default
 	stopping stopFlags
-	flushing func(left int64) // is told, at the end, what is not in Postgres yet; nil: nobody
+	flushing func(left int64) // is told, at the end, what is not in Postgres yet; nil: the log
 	webhooks webhookFlags
 	fair     fairUse
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -153,7 +154,14 @@ func within(ctx context.Context, do func()) bool {
 func (in *instance) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	if err := in.writer.Drain(ctx, in.flushing); err != nil {
+	tell := in.flushing
+	if tell == nil {
+		var once sync.Once
+		tell = func(left int64) {
+			once.Do(func() { in.stores.log.Info("bringing to Postgres what is in the ledger", "entries", left) })
+		}
+	}
+	if err := in.writer.Drain(ctx, tell); err != nil {
 		in.stores.log.Info("entries that are not in Postgres yet wait in Redis", "err", err)
 	}
 }

@@ -53,19 +53,6 @@ func unready(t testing.TB, p *harness.Process) {
 	})
 }
 
-// refusing waits until nobody listens at the instance's address any more.
-func refusing(t testing.TB, p *harness.Process) {
-	t.Helper()
-	harness.Eventually(t, 10*time.Second, func() error {
-		c, err := net.DialTimeout("tcp", strings.TrimPrefix(p.URL, "http://"), time.Second)
-		if err == nil {
-			_ = c.Close()
-			return errors.New("still listens")
-		}
-		return nil
-	})
-}
-
 // TestStopInOrder has an instance end in the middle of a storm of buyers, watched
 // over sockets.
 func TestStopInOrder(t *testing.T) {
@@ -218,7 +205,12 @@ func TestStopWritesWhatWasSold(t *testing.T) {
 		s.mustBuy(r.ID)
 	}
 	p.Signal(syscall.SIGTERM)
-	refusing(t, p)
+	harness.Eventually(t, 10*time.Second, func() error { // all but the writer has ended
+		if !strings.Contains(p.Log(), "bringing to Postgres what is in the ledger") {
+			return errors.New("it has not come to the ledger yet")
+		}
+		return nil
+	})
 	if err := lock.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -489,7 +489,8 @@ var mutations = []mutation{
 	{
 		"stop: the listener before the sockets", "api/api.go",
 		`	a.closeDoors(ctx)
-	var hubErr error`, `	defer a.closeDoors(ctx)
+	var hubErr error`, `	_ = a.hub.Stop(ctx)
+	a.closeDoors(ctx)
 	var hubErr error`,
 		"./test/integration", "TestStopInOrder",
 	},
