@@ -112,6 +112,7 @@ type API struct {
 
 	adminSum   [sha256.Size]byte // of the admin token
 	requestIDs *requestIDs
+	pauses     pauses // of refusals, with fair use
 	ready      readinessMemory
 	settings   settingsMemory // of Redis, for readyz
 
@@ -156,7 +157,7 @@ func New(cfg Config) (*API, error) {
 	a := &API{
 		cfg: cfg, engine: cfg.Engine, users: cfg.Users, log: cfg.Log,
 		catalogue: newCatalogue(cfg.Store, cfg.Buyers), metrics: newMetrics(cfg.Metrics),
-		deadlines: deadlines{timeout: cfg.Timeout}, requestIDs: newRequestIDs(),
+		deadlines: deadlines{timeout: cfg.Timeout}, requestIDs: newRequestIDs(), pauses: newPauses(maxPauses, refusalPause),
 		adminSum: sha256.Sum256([]byte(cfg.Admin)),
 	}
 	if err := a.newSteering(); err != nil {
@@ -248,6 +249,9 @@ func (a *API) routes() error {
 		a.app.Use(a.traced)
 	}
 	a.app.Use(a.lastAnswer)
+	if a.cfg.Fair != nil {
+		a.app.Use(a.unhurried)
+	}
 	a.app.Use(a.metrics.measure(a.fail))
 	a.app.Use(recoverer.New(recoverer.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))
 	a.app.Use(oneLength)

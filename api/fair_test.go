@@ -54,7 +54,11 @@ func TestLimitOfAnAddress(t *testing.T) {
 		s.post(t, "/api/drops/reserve", body).want(t, 201)
 	}
 	s.leavesNoTrace(t, func() {
+		began := time.Now()
 		r := s.post(t, "/api/drops/reserve", body).refused(t, 429, "rate_limited", "Too many requests").later(t)
+		if took := time.Since(began); took < 200*time.Millisecond {
+			t.Errorf("refused within %v: who calls again at once is not slowed down", took)
+		}
 		if p := r.header.Get("RateLimit-Policy"); p != `"reserve-address";q=3;w=300` {
 			t.Errorf("RateLimit-Policy %s", p)
 		}

@@ -55,7 +55,7 @@ func TestBot(t *testing.T) {
 		return percentile(times, 99)
 	}
 	for round := 1; ; round++ {
-		const noise = 250 * time.Millisecond // of a machine with other things to do
+		const noise = 50 * time.Millisecond // of a machine with other things to do
 		quiet, attacked := sale(false), sale(true)
 		t.Logf("p99 of the honest: %v in quiet, %v beside the bot", quiet, attacked)
 		switch {

@@ -348,6 +348,11 @@ var mutations = []mutation{
 		"./api/fair", "TestOneCustomerIsOneCaller",
 	},
 	{
+		"fair use: a refusal takes its time", "api/api.go",
+		`a.app.Use(a.unhurried)`, ``,
+		"./api", "TestLimitOfAnAddress",
+	},
+	{
 		"fair use: an address's limit", "api/fair.go",
 		`if err := a.cfg.Fair.Address(class, a.client(c)); err != nil {`, `if err := error(nil); err != nil {`,
 		"./api", "TestLimitOfAnAddress",
