@@ -118,18 +118,17 @@ func (w *world) judge(s roundSetup, m *market, ran ran, well int64) outcome {
 			}
 			return from + lapseBound.Nanoseconds()
 		}
-		histories := []kept{{d, ops, fates}}
+		var histories []kept
 		switch {
 		case d.Steered:
 			var wrong []string
 			d.Totals, wrong = w.steered(d, m.changes, ops, ran)
 			out.violations = append(out.violations, wrong...)
-			histories = nil
 		case ran.lossy > 0:
-			histories[0].Ops = before(ops, ran.lossy)
-			histories[0].Fates = withSeen(fates, ran.last[d.ID])
 			begun, rest := after(d, ops, ran.snapshots[d.ID], fates)
-			histories = append(histories, kept{begun, rest, fates})
+			histories = []kept{{d, before(ops, ran.lossy), withSeen(fates, ran.last[d.ID])}, {begun, rest, fates}}
+		default:
+			histories = []kept{{d, ops, fates}}
 		}
 		for _, h := range histories {
 			v := check(h.Sale, h.Ops, h.Fates, lapseBy)
