@@ -17,7 +17,7 @@ import (
 // honest buyers, for 100 units with a limit of one: the bot gets one at most, and
 // the honest hardly notice it. It measures time, so not beside other tests.
 func TestBot(t *testing.T) {
-	const honest, units, rounds = 1000, 100, 3
+	const honest, units, rounds = 1000, 100, 5
 	d := newDeployment(t)
 	// As behind proxies, who say who calls.
 	instance := d.serve(t, "--fair-use", "on", "--trusted-proxies", "127.0.0.0/8")
