@@ -244,13 +244,13 @@ func onlyPost(c *fiber.Ctx) error {
 }
 
 func (a *API) routes() error {
-	a.app.Use(a.named)
-	if a.cfg.Tracer != nil {
-		a.app.Use(a.traced)
-	}
 	a.app.Use(a.lastAnswer)
 	if a.cfg.Fair != nil {
 		a.app.Use(a.unhurried)
+	}
+	a.app.Use(a.named)
+	if a.cfg.Tracer != nil {
+		a.app.Use(a.traced)
 	}
 	a.app.Use(a.metrics.measure(a.fail))
 	a.app.Use(recoverer.New(recoverer.Config{EnableStackTrace: true, StackTraceHandler: a.logPanic}))

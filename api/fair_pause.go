@@ -39,8 +39,8 @@ func (p pauses) take() {
 	}
 }
 
-// unhurried has an answer to one who is over a limit wait. It stands outside of what is
-// measured: that is how long the server takes.
+// unhurried has an answer to one who is over a limit wait. It stands outside of what
+// logs, traces and metrics measure: that is how long the server takes.
 func (a *API) unhurried(c *fiber.Ctx) error {
 	err := c.Next()
 	if c.Response().StatusCode() == fiber.StatusTooManyRequests {

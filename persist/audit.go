@@ -156,10 +156,11 @@ func (a *Auditor) read(ctx context.Context) ([]AuditLine, error) {
 	}
 	// The versions first: what happens from here on shows in those of after, also
 	// between the two reads of before.
-	versions, err := a.versions(ctx, drops)
+	stock, err := a.cfg.Engine.Stock(ctx, drops)
 	if err != nil {
 		return nil, err
 	}
+	versions := versionsOf(drops, stock)
 	before, err := a.redisSide(ctx, drops)
 	if err != nil {
 		return nil, err
@@ -197,26 +198,21 @@ type redisSide struct {
 	tallies  map[engine.TallyKey]engine.Tally
 }
 
-// versions are those of the drops that Redis has.
-func (a *Auditor) versions(ctx context.Context, drops []int64) (map[int64]int64, error) {
-	stock, err := a.cfg.Engine.Stock(ctx, drops)
-	if err != nil {
-		return nil, err
-	}
+// versionsOf are those of the drops that Redis has.
+func versionsOf(drops []int64, stock []*engine.Stock) map[int64]int64 {
 	versions := map[int64]int64{}
 	for i, st := range stock {
 		if st != nil {
 			versions[drops[i]] = st.Version
 		}
 	}
-	return versions, nil
+	return versions
 }
 
 func (a *Auditor) redisSide(ctx context.Context, drops []int64) (redisSide, error) {
 	side := redisSide{
-		versions: map[int64]int64{},
-		counts:   map[engine.TallyKey]engine.SizeCount{},
-		tallies:  map[engine.TallyKey]engine.Tally{},
+		counts:  map[engine.TallyKey]engine.SizeCount{},
+		tallies: map[engine.TallyKey]engine.Tally{},
 	}
 	tallies, err := a.cfg.Engine.Tallies(ctx)
 	if err != nil {
@@ -226,9 +222,9 @@ func (a *Auditor) redisSide(ctx context.Context, drops []int64) (redisSide, erro
 	if err != nil {
 		return side, err
 	}
+	side.versions = versionsOf(drops, stock)
 	for i, st := range stock {
 		if st != nil {
-			side.versions[drops[i]] = st.Version
 			for _, c := range st.Sizes {
 				side.counts[engine.TallyKey{Drop: drops[i], Size: c.Size}] = c
 			}

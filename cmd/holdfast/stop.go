@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 )
 
@@ -156,10 +155,7 @@ func (in *instance) flush(ctx context.Context) {
 	defer cancel()
 	tell := in.flushing
 	if tell == nil {
-		var once sync.Once
-		tell = func(left int64) {
-			once.Do(func() { in.stores.log.Info("bringing to Postgres what is in the ledger", "entries", left) })
-		}
+		tell = func(left int64) { in.stores.log.Info("bringing to Postgres what is in the ledger", "entries", left) }
 	}
 	if err := in.writer.Drain(ctx, tell); err != nil {
 		in.stores.log.Info("entries that are not in Postgres yet wait in Redis", "err", err)

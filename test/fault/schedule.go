@@ -47,8 +47,8 @@ func (p plan) quietSweep() bool {
 	return true
 }
 
-// hitsRedis tells whether a fault may move a partition to another server of Redis.
-func (p plan) hitsRedis() bool {
+// movesRedis tells whether a fault may move a partition to another server of Redis.
+func (p plan) movesRedis() bool {
 	return slices.ContainsFunc(p, func(f planned) bool { return f.hits == hitsRedis })
 }
 
