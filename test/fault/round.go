@@ -70,6 +70,9 @@ func (w *world) round(s roundSetup) outcome {
 	close(stop)
 	<-gone
 	w.healthy(healBound)
+	if w.sentinel != nil {
+		w.sentinel.AwaitReplicas() // it may have failed over unasked; the old primary would tell of the past
+	}
 	well := time.Now().UnixNano()
 	m.clear(s.seed)
 

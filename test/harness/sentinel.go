@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -36,6 +37,8 @@ type SentinelEnv struct {
 	Env               // RedisURL is redis-sentinel://host:port,…/0?master=name
 	Nodes     []*Node // the first began as the primary
 	Sentinels []*Node
+
+	clients []*redis.Client // that Redis gave
 }
 
 // OwnSentinel starts the topology for one test and ends it with the test. It
@@ -99,10 +102,60 @@ func (s *SentinelEnv) settled() error {
 }
 
 // AwaitReplicas waits until both replicas follow the present primary, after
-// which it may fail.
+// which it may fail, and all clients are at that.
 func (s *SentinelEnv) AwaitReplicas() {
 	s.tb.Helper()
 	Eventually(s.tb, 20*time.Second, s.inStep)
+	s.awaitClients()
+}
+
+// awaitClients waits until all Sentinels name the same primary and the clients
+// that Redis gave are there. Until then they may be at the one of before, which
+// answers what is read with what it was.
+func (s *SentinelEnv) awaitClients() {
+	s.tb.Helper()
+	Eventually(s.tb, 20*time.Second, func() error {
+		primary, err := s.primary()
+		if err != nil {
+			return err
+		}
+		for _, sentinel := range s.Sentinels {
+			if !sentinel.Answers() {
+				continue
+			}
+			at, err := sentinel.names()
+			if err != nil {
+				return err
+			}
+			if at != primary.addr {
+				return fmt.Errorf("%s names %s as the primary, another %s", sentinel.Name, at, primary.addr)
+			}
+		}
+		for _, client := range s.clients {
+			ctx, cancel := context.WithTimeout(context.Background(), nodeTimeout)
+			about, err := client.Info(ctx, "server").Result()
+			cancel()
+			if err != nil {
+				return err
+			}
+			if port := fields(about)["tcp_port"]; !strings.HasSuffix(primary.addr, ":"+port) {
+				return fmt.Errorf("a client is at port %s still, %s is the primary", port, primary.Name)
+			}
+		}
+		return nil
+	})
+}
+
+// names is the address that a Sentinel gives for the primary.
+func (n *Node) names() (string, error) {
+	at, err := n.do("sentinel", "get-master-addr-by-name", SentinelMaster).StringSlice()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", n.Name, err)
+	}
+	if len(at) != 2 {
+		return "", fmt.Errorf("%s knows no %s", n.Name, SentinelMaster)
+	}
+	return net.JoinHostPort(at[0], at[1]), nil
 }
 
 func (s *SentinelEnv) inStep() error {
@@ -139,6 +192,7 @@ func (s *SentinelEnv) Redis() redis.UniversalClient {
 		ContextTimeoutEnabled: true, DialTimeout: nodeTimeout, ReadTimeout: nodeTimeout, WriteTimeout: nodeTimeout,
 	})
 	s.tb.Cleanup(func() { _ = client.Close() })
+	s.clients = append(s.clients, client)
 	return client
 }
 
@@ -158,12 +212,12 @@ func (s *SentinelEnv) primary() (*Node, error) {
 		if !sentinel.Answers() {
 			continue
 		}
-		at, err := sentinel.do("sentinel", "get-master-addr-by-name", SentinelMaster).StringSlice()
-		if err != nil || len(at) != 2 {
+		at, err := sentinel.names()
+		if err != nil {
 			continue
 		}
 		for _, n := range s.Nodes {
-			if n.addr == net.JoinHostPort(at[0], at[1]) {
+			if n.addr == at {
 				return n, nil
 			}
 		}
@@ -172,7 +226,8 @@ func (s *SentinelEnv) primary() (*Node, error) {
 }
 
 // Failover has the Sentinels put a replica in the place of the primary, which
-// lives on as a replica, and returns the new primary once it takes writes.
+// lives on as a replica, and returns the new primary once it takes writes and
+// all clients are at it.
 func (s *SentinelEnv) Failover() *Node {
 	s.tb.Helper()
 	old := s.Primary()
@@ -184,7 +239,9 @@ func (s *SentinelEnv) Failover() *Node {
 		}
 		return errors.New("no Sentinel answers")
 	})
-	return s.AwaitFailover(old, 20*time.Second)
+	now := s.AwaitFailover(old, 20*time.Second)
+	s.awaitClients()
+	return now
 }
 
 // AwaitFailover waits until another node than old is the primary and takes

@@ -23,6 +23,15 @@ func TestOwnSentinel(t *testing.T) {
 	}
 
 	second := s.Failover()
+	if role, err := client.Do(t.Context(), "role").Slice(); err != nil || role[0] != "master" {
+		t.Errorf("after the fail-over the client is at %v, %v", role, err)
+	}
+	if err := second.Redis().Set(t.Context(), "k", "new", 0).Err(); err != nil {
+		t.Error(err)
+	}
+	if got := client.Get(t.Context(), "k").Val(); got != "new" {
+		t.Errorf("after the fail-over the client reads %q, from the primary of before", got)
+	}
 	Eventually(t, 10*time.Second, func() error { return client.Set(t.Context(), "k", "2", 0).Err() })
 	if got := second.Redis().Get(t.Context(), "k").Val(); got != "2" {
 		t.Errorf("the new primary has %q", got)
