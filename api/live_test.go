@@ -42,7 +42,7 @@ func TestLiveTellsEveryChange(t *testing.T) {
 
 	// A drop that comes is told first as created, in the form of the API.
 	drop := s.drop(t, fields{
-		"total_stock": absent, "hold_seconds": 1,
+		"total_stock": absent, "hold_seconds": 3,
 		"sizes": []fields{{"size": "42", "stock": 2}, {"size": "43", "stock": 1}},
 	})
 	w.shows(drop, 3, 0, 0)

@@ -105,13 +105,15 @@ func TestDev(t *testing.T) {
 		t.Errorf("the third sample drop: %v", a)
 	}
 	ada := object{"dropId": 1, "userName": "ada", "email": "ada@example.com"}
-	bought, live := s.mustReserve(ada), s.mustReserve(ada)
+	bought := s.mustReserve(ada)
 	was := s.mustBuy(bought.ID)
-	id := s.open(1, object{"name": "Air Runner", "hold_seconds": 1})
-	lapses := s.mustReserve(object{"dropId": id, "userName": "ada", "email": "ada@example.com"})
-	if _, a := s.reserve(object{"dropId": id, "userName": "bob"}); a.code != "out_of_stock" {
+	long := s.open(1, object{"name": "Air Walker", "hold_seconds": 600})
+	live := s.mustReserve(object{"dropId": long, "userName": "ada", "email": "ada@example.com"})
+	if _, a := s.reserve(object{"dropId": long, "userName": "bob"}); a.code != "out_of_stock" {
 		t.Errorf("the last unit is held, and bob gets %v", a)
 	}
+	id := s.open(1, object{"name": "Air Runner", "hold_seconds": 1})
+	lapses := s.mustReserve(object{"dropId": id, "userName": "ada", "email": "ada@example.com"})
 	harness.Eventually(t, 5*time.Second, func() error { return s.stockIs(id, 1, 0, 0) })
 	if _, a := s.purchase(lapses.ID); a.status != http.StatusGone {
 		t.Errorf("purchase of a lapsed hold: %v", a)
@@ -169,7 +171,7 @@ func TestDev(t *testing.T) {
 	}
 	found := func() {
 		t.Helper()
-		if a := s.call("GET", "/api/drops", nil, &drops); a.err != nil || len(drops) != 4 || drops[0].ID != id {
+		if a := s.call("GET", "/api/drops", nil, &drops); a.err != nil || len(drops) != 5 || drops[0].ID != id {
 			t.Fatalf("drops after a restart: %v", a)
 		}
 		if now, a := s.purchase(bought.ID); a.status != http.StatusOK || !sameReceipt(now, was) {

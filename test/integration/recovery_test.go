@@ -106,8 +106,7 @@ func TestReplaySaysHowTheHoldStands(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	s := newShop(t, d.serve(t))
-	id, person := s.open(3, object{"hold_seconds": 0.5}), d.people(t, 1)[0]
-	ask := object{"dropId": id, "userId": person}
+	id, short, person := s.open(3, nil), s.open(3, object{"hold_seconds": 0.5}), d.people(t, 1)[0]
 	end := map[string]func(reservation){
 		"cancelled": func(r reservation) {
 			s.call("POST", "/api/drops/cancel", object{"reservationId": r.ID}, nil)
@@ -116,6 +115,10 @@ func TestReplaySaysHowTheHoldStands(t *testing.T) {
 		"expired":   func(reservation) {},
 	}
 	for want, end := range end {
+		ask := object{"dropId": id, "userId": person}
+		if want == "expired" {
+			ask["dropId"] = short
+		}
 		first, a := s.reserve(ask, "Idempotency-Key", want)
 		if first.Status != "active" {
 			t.Fatalf("reserve: %v", a)

@@ -27,7 +27,7 @@ func TestTLS(t *testing.T) { //nolint:tparallel // the subtests are of one deplo
 	}
 	s := newShop(t, d.serve(t))
 	person := d.people(t, 1)[0]
-	id := s.open(2, object{"hold_seconds": 1})
+	id := s.open(2, object{"hold_seconds": 3})
 	s.mustBuy(s.mustReserve(object{"dropId": id, "userId": person}).ID)
 	s.mustReserve(object{"dropId": id, "userId": person})
 	harness.Eventually(t, 20*time.Second, func() error { return s.stockIs(id, 1, 0, 1) })
