@@ -74,12 +74,12 @@ func TestMissingRights(t *testing.T) {
 // TestReviewSettingsChangesNothing finds the same twice, what could be mended too.
 func TestReviewSettingsChangesNothing(t *testing.T) {
 	t.Parallel()
-	env := harness.Own(t, harness.OwnOptions{RedisOnly: true, RedisArgs: []string{"--notify-keyspace-events", "", "--appendfsync", "everysec"}})
+	env := harness.Own(t, harness.OwnOptions{RedisOnly: true, RedisArgs: []string{"--notify-keyspace-events", "", "--appendfsync", "everysec", "--hz", "10"}})
 	e := startEngine(t, env.RedisURL, env.Prefix)
 	for range 2 {
 		found, err := e.ReviewSettings(t.Context())
-		if err != nil || len(found) != 2 || found[0].Setting != "appendfsync" || !found[0].Breaks ||
-			found[1].Setting != "notify-keyspace-events" || found[1].Breaks {
+		if err != nil || len(found) != 3 || found[0].Setting != "appendfsync" || !found[0].Breaks ||
+			found[1].Setting != "notify-keyspace-events" || found[1].Breaks || found[2].Setting != "hz" || found[2].Breaks {
 			t.Fatalf("%+v, %v", found, err)
 		}
 	}

@@ -5,30 +5,45 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// A setting that Redis must have, and what breaks without it.
+// A setting that Redis should have, and what it costs to be without it.
 type setting struct {
-	name  string
-	ok    func(value string) bool
-	want  string
-	costs string
+	name   string
+	ok     func(value string) bool
+	want   string
+	breaks bool // a promise, without any fault of others
+	costs  string
 }
 
 func is(want string) func(string) bool { return func(v string) bool { return v == want } }
 
+func atLeast(want int) func(string) bool {
+	return func(v string) bool { n, err := strconv.Atoi(v); return err == nil && n >= want }
+}
+
 var settings = []setting{
-	{"maxmemory-policy", is("noeviction"), "noeviction",
+	{"maxmemory-policy", is("noeviction"), "noeviction", true,
 		"Redis may throw away stock, holds and receipts when memory runs out: units are oversold or lost"},
-	{"appendonly", is("yes"), "yes",
+	{"appendonly", is("yes"), "yes", true,
 		"a restart of Redis forgets holds and purchases that were acknowledged"},
-	{"appendfsync", is("always"), "always",
+	{"appendfsync", is("always"), "always", true,
 		"a crash of Redis can lose up to two seconds of acknowledged purchases"},
-	{notifySetting, hasExpiredEvents, "Ex",
+	{notifySetting, hasExpiredEvents, "Ex", false,
 		"lapsed holds are found by the deadline sweep alone"},
+}
+
+// timing are settings that cost no more than the sweep makes good: named to who
+// looks for what could be better, not at each start.
+var timing = []setting{
+	{"hz", atLeast(100), "100", false,
+		"Redis announces lapsed holds late; the deadline sweep finds them in time"},
+	{"active-expire-effort", atLeast(10), "10", false,
+		"Redis announces only some of many holds that lapse at once; the deadline sweep finds the others"},
 }
 
 const notifySetting = "notify-keyspace-events"
@@ -57,7 +72,8 @@ func (e *Engine) CheckSettings(ctx context.Context) ([]string, error) {
 	return problems, err
 }
 
-// ReviewSettings is CheckSettings for who wants to know more: it changes nothing.
+// ReviewSettings is CheckSettings for who wants to know more: it also names what
+// only makes Redis announce lapsed holds late, and changes nothing.
 func (e *Engine) ReviewSettings(ctx context.Context) ([]SettingProblem, error) {
 	return e.reviewSettings(ctx, false)
 }
@@ -91,7 +107,11 @@ func (e *Engine) reviewSettings(ctx context.Context, mend bool) ([]SettingProble
 
 func reviewServer(ctx context.Context, c redis.Cmdable, name string, mend bool) ([]SettingProblem, error) {
 	var problems []SettingProblem
-	for _, s := range settings {
+	wanted := settings
+	if !mend {
+		wanted = slices.Concat(settings, timing)
+	}
+	for _, s := range wanted {
 		have, err := c.ConfigGet(ctx, s.name).Result()
 		if err != nil {
 			if pingErr := c.Ping(ctx).Err(); pingErr != nil {
@@ -110,7 +130,7 @@ func reviewServer(ctx context.Context, c redis.Cmdable, name string, mend bool) 
 			}
 		}
 		problems = append(problems, SettingProblem{
-			Setting: s.name, Breaks: s.name != notifySetting,
+			Setting: s.name, Breaks: s.breaks,
 			Says: fmt.Sprintf("%s has %s %q and should have %q: %s", name, s.name, value, s.want, s.costs),
 		})
 	}

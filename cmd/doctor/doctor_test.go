@@ -151,17 +151,19 @@ func TestFaultsOfRedis(t *testing.T) {
 	admin := own.Redis()
 	p := patientOn(&own.Env)
 
-	config(t, admin, "appendonly", "no", "appendfsync", "everysec", "maxmemory-policy", "allkeys-lru", "notify-keyspace-events", "", "maxmemory", "64mb")
+	config(t, admin, "appendonly", "no", "appendfsync", "everysec", "maxmemory-policy", "allkeys-lru", "notify-keyspace-events", "", "maxmemory", "64mb", "hz", "10", "active-expire-effort", "1")
 	r := p.examine(t)
 	for _, setting := range []string{"appendonly", "appendfsync", "maxmemory-policy"} {
 		finds(t, r, doctor.Fail, "redis settings", "Redis has "+setting+" ", "CONFIG SET "+setting)
 	}
-	finds(t, r, doctor.Warn, "redis settings", "notify-keyspace-events")
+	for _, setting := range []string{"notify-keyspace-events", "hz", "active-expire-effort"} {
+		finds(t, r, doctor.Warn, "redis settings", "Redis has "+setting+" ", "CONFIG SET "+setting)
+	}
 	finds(t, r, doctor.OK, "redis memory", "64 MiB")
 	if got := admin.ConfigGet(t.Context(), "notify-keyspace-events").Val()["notify-keyspace-events"]; got != "" {
 		t.Errorf("the doctor set notifications to %q", got)
 	}
-	config(t, admin, "appendonly", "yes", "appendfsync", "always", "maxmemory-policy", "noeviction", "notify-keyspace-events", "Ex")
+	config(t, admin, "appendonly", "yes", "appendfsync", "always", "maxmemory-policy", "noeviction", "notify-keyspace-events", "Ex", "hz", "100", "active-expire-effort", "10")
 
 	if err := admin.Set(t.Context(), own.Prefix+":partitions", "16", 0).Err(); err != nil {
 		t.Fatal(err)

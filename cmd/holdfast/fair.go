@@ -39,6 +39,11 @@ func (f fairFlags) validate() error {
 	if _, err := fair.UserLimits().With(f.LimitsPerUser); err != nil {
 		errs = append(errs, fmt.Errorf("HOLDFAST_LIMITS_PER_USER (--limits-per-user): %w", err))
 	}
+	for _, class := range []fair.Class{fair.Socket, fair.Connect} {
+		if _, ok := f.LimitsPerUser[class.String()]; ok {
+			errs = append(errs, fmt.Errorf("HOLDFAST_LIMITS_PER_USER (--limits-per-user): %s counts by address alone, for it brings no token", class))
+		}
+	}
 	for name, v := range map[string]struct{ n, most int64 }{
 		"HOLDFAST_MAX_CONNS_PER_ADDRESS (--max-conns-per-address)": {int64(f.MaxConnsPerAddress), 1_000_000},
 		"HOLDFAST_MAX_HOLDS_PER_USER (--max-holds-per-user)":       {f.MaxHoldsPerUser, engine.MaxPerPerson},
