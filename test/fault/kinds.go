@@ -66,7 +66,8 @@ func kinds() []faultKind {
 		{name: "redis killed", on: one, hits: hitsRedis, lasts: brief(50, 1500), stopsSweep: true, make: of(redisKilled)},
 		{name: "scripts flushed", hits: hitsHints, lasts: brief(500, 3000), make: of(scriptsFlushed)},
 		{name: "clients killed", hits: hitsHints, lasts: brief(500, 3000), stopsSweep: true, make: of(clientsKilled)},
-		{name: "notifications off", hits: hitsHints, lasts: brief(1000, 4000), make: of(notificationsOff)},
+		// Redis has to answer when it begins and when it ends.
+		{name: "notifications off", hits: hitsRedis, lasts: brief(1000, 4000), make: of(notificationsOff)},
 		{name: "false expiries", hits: hitsHints, lasts: brief(1000, 3000), make: of(falseExpiries)},
 		{name: "memory full", on: one, hits: hitsRedis, lasts: brief(500, 2500), make: of(memoryFull)},
 

@@ -47,9 +47,10 @@ func (p plan) quietSweep() bool {
 	return true
 }
 
-// movesRedis tells whether a fault may move a partition to another server of Redis.
+// movesRedis tells whether a fault may move a partition to another server of
+// Redis, or to the same one after a start: one during which that serves on does not.
 func (p plan) movesRedis() bool {
-	return slices.ContainsFunc(p, func(f planned) bool { return f.hits == hitsRedis })
+	return slices.ContainsFunc(p, func(f planned) bool { return f.hits == hitsRedis && f.stopsSweep })
 }
 
 // ran is what happened when.
