@@ -174,7 +174,8 @@ func textOrEmpty(field string, v jsontext.Value, most int) (string, error) {
 
 func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
 
-// instant reads an ISO 8601 time with a zone, 1970 or later.
+// instant reads an ISO 8601 time with a zone, after the first instant of 1970,
+// which as a number stands for no time.
 func instant(field string, v jsontext.Value) (time.Time, error) {
 	s, err := text(field, v, 40)
 	if err != nil {
@@ -184,7 +185,7 @@ func instant(field string, v jsontext.Value) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, &complaint{field, "must be an ISO 8601 time with a zone, such as 2026-11-23T18:00:00Z"}
 	}
-	if t = t.UTC(); t.UnixMilli() < 0 || t.Year() > 9999 {
+	if t = t.UTC(); t.UnixMilli() <= 0 || t.Year() > 9999 {
 		return time.Time{}, &complaint{field, "must be between 1970 and 9999"}
 	}
 	return t.Truncate(time.Millisecond), nil

@@ -128,3 +128,24 @@ func (s *server) ready(t *testing.T, status string) (r reply) {
 	})
 	return r
 }
+
+// TestReadyzWithARedisThatTakesNoWrites has no replica follow a primary that wants one:
+// it answers, and sells nothing.
+func TestReadyzWithARedisThatTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	own := harness.Own(t, harness.OwnOptions{})
+	s := startServer(t, &own.Env)
+	drop, ada := s.drop(t, nil), s.user(t, "ada")
+	want := func(replicas string) {
+		t.Helper()
+		must(t, own.Redis().ConfigSet(t.Context(), "min-replicas-to-write", replicas).Err())
+	}
+	want("1")
+	s.post(t, "/api/drops/reserve", fields{"dropId": drop, "userId": ada}).want(t, 503)
+	if r := s.ready(t, "unavailable"); r.status != 503 || r.body["redis"].(map[string]any)["state"] != "refuses writes" {
+		t.Errorf("readyz: %d %s", r.status, r.raw)
+	}
+	want("0")
+	s.ready(t, "ready").want(t, 200)
+	s.hold(t, drop, ada)
+}

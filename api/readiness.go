@@ -18,6 +18,8 @@ const (
 	stateRefused  = "not loaded" // Redis does not take the scripts
 	stateUnknown  = "unknown"    // whoever could say does not answer
 	stateFenced   = "fenced"     // some or all partitions are
+
+	stateRefusesWrites = "refuses writes" // for too few replicas follow it, or its disk is full
 )
 
 // component is the state of one thing that an instance needs.
@@ -87,9 +89,11 @@ func (a *API) askAll() readiness {
 		Redis: component{stateOK}, Postgres: component{stateOK}, Scripts: component{stateOK},
 		Settings: settingsState{component: component{stateOK}}, Fencing: fencingComponent{component: component{stateOK}},
 	}
-	var redisErr, scriptsErr, postgresErr, settingsErr error
+	var redisErr, writesErr, scriptsErr, postgresErr, settingsErr error
+	var refusing int
 	var wg sync.WaitGroup
 	wg.Go(func() { redisErr = a.engine.Ping(ctx) })
+	wg.Go(func() { refusing, writesErr = a.engine.RefusingWrites(ctx) })
 	wg.Go(func() { scriptsErr = a.engine.LoadScripts(ctx) })
 	wg.Go(func() { postgresErr = a.catalogue.store.Ping(ctx) })
 	wg.Go(func() { r.Settings.Problems, settingsErr = a.settings.problems(ctx, a.engine.CheckSettings) })
@@ -115,10 +119,13 @@ func (a *API) askAll() readiness {
 	if r.Fencing.Fenced > 0 {
 		r.Status, r.Fencing.State = "degraded", stateFenced
 	}
-	if r.Fencing.Fenced == r.Fencing.Partitions {
+	if refusing > 0 {
+		r.Status, r.Redis.State = "degraded", stateRefusesWrites
+	}
+	if r.Fencing.Fenced == r.Fencing.Partitions || refusing == r.Fencing.Partitions {
 		r.Status = "unavailable"
 	}
-	if redisErr != nil {
+	if redisErr != nil || writesErr != nil {
 		r.Status, r.Redis.State = "unavailable", stateNoAnswer
 	}
 	return r

@@ -68,6 +68,15 @@ func (a *API) sales(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	head := func() {
+		c.Set(fiber.HeaderContentType, "text/csv; charset=utf-8; header=present")
+		c.Set(fiber.HeaderContentDisposition, fmt.Sprintf(`attachment; filename="drop-%d-sales.csv"`, id))
+		c.Set(fiber.HeaderCacheControl, "no-store")
+	}
+	if c.Method() == fiber.MethodHead { // of a stream the server would send the end
+		head()
+		return nil
+	}
 	select {
 	case a.reports.exports <- struct{}{}:
 	default:
@@ -81,9 +90,7 @@ func (a *API) sales(c *fiber.Ctx) error {
 		_ = r.Close()
 		return err
 	}
-	c.Set(fiber.HeaderContentType, "text/csv; charset=utf-8; header=present")
-	c.Set(fiber.HeaderContentDisposition, fmt.Sprintf(`attachment; filename="drop-%d-sales.csv"`, id))
-	c.Set(fiber.HeaderCacheControl, "no-store")
+	head()
 	c.Context().SetBodyStream(r, -1)
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -311,6 +313,27 @@ func TestSalesAsCSV(t *testing.T) {
 		t.Errorf("a drop without sales: %s", r.raw)
 	}
 	s.get(t, "/api/drops/999/sales.csv").refused(t, 404, "drop_not_found", "Drop not found")
+}
+
+// TestHeadOfSales leaves the connection as any HEAD does: nothing comes after the headers.
+func TestHeadOfSales(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	drop := s.drop(t, nil)
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	must(t, err)
+	defer func() { _ = c.Close() }()
+	_, err = fmt.Fprintf(c, "HEAD /api/drops/%d/sales.csv HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", drop, harness.AdminToken)
+	must(t, err)
+	in := bufio.NewReader(c)
+	for _, method := range []string{http.MethodHead, http.MethodGet} {
+		resp, err := http.ReadResponse(in, &http.Request{Method: method})
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v, %v", method, resp, err)
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		must(t, errors.Join(err, resp.Body.Close()))
+	}
 }
 
 // seed writes sales to Postgres, of one person with an ugly name.

@@ -40,7 +40,8 @@ type Change struct {
 // Decision is what came of a change, and how the drop's terms are since.
 type Decision struct {
 	// Refusal is nil if the change was made, else ErrEnded, ErrAlreadyStarted, ErrNotEnough,
-	// ErrUnknownSize, ErrBadTimes or ErrNotCounted.
+	// ErrUnknownSize, ErrBadTimes, ErrNotCounted, or ErrCorrupt where the counters of a size
+	// whose stock was to change do not add up.
 	Refusal error
 	// Known says that an earlier call had it decided.
 	Known bool
@@ -62,6 +63,7 @@ var changeErrors = map[lua.ChangeOutcome]error{
 	lua.ChangeUnknownSize: ErrUnknownSize,
 	lua.ChangeBadTimes:    ErrBadTimes,
 	lua.ChangeUncounted:   ErrNotCounted,
+	lua.ChangeCorrupt:     ErrCorrupt,
 }
 
 // Change has a change decided, once: a repeat with the same number and mark gets the same

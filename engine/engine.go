@@ -237,6 +237,29 @@ func (e *Engine) Ping(ctx context.Context) error {
 	return unavailable(ping(ctx, e.redis))
 }
 
+// RefusingWrites is of how many partitions the server answers and takes no writes: too few
+// replicas follow it, its disk is full, it is a replica, its user may not. It tries one that
+// changes nothing, and returns ErrUnavailable when Redis does not answer.
+func (e *Engine) RefusingWrites(ctx context.Context) (partitions int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
+	defer cancel()
+	cmds, err := e.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for p := range e.keys.partitions {
+			pipe.Del(ctx, e.keys.base(p)+"no:such:key")
+		}
+		return nil
+	})
+	for _, cmd := range cmds {
+		if said := redis.Error(nil); errors.As(cmd.Err(), &said) {
+			partitions++
+		}
+	}
+	if partitions > 0 {
+		err = nil
+	}
+	return partitions, unavailable(err)
+}
+
 // Now is the time by Redis's clock, which decides every deadline and start.
 func (e *Engine) Now(ctx context.Context) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)

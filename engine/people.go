@@ -63,6 +63,9 @@ func (w *WaitError) RetryAfter() time.Duration { return w.wait }
 // reserveWithin reserves within the limits of what one person may hold.
 func (e *Engine) reserveWithin(ctx context.Context, r ReserveRequest) (Reservation, error) {
 	life, err := e.lifeOf(ctx, r.Drop)
+	if errors.Is(err, ErrDropNotFound) {
+		return e.reserves.do(ctx, r.Drop, r) // it says whether there is none, or the data is lost and not back
+	}
 	if err != nil {
 		return Reservation{}, err
 	}
@@ -140,7 +143,7 @@ func (e *Engine) allow(ctx context.Context, user int64, claim string, life time.
 		MaxHolds: e.people.maxHolds, MaxLapses: e.people.maxLapses, RememberedMS: e.people.cooldown.Milliseconds(),
 		StandsForMS: (life + underWay + e.cfg.CallTimeout).Milliseconds(), // a batch that is sent goes on after its callers
 	}
-	for again := false; ; again = true {
+	for tries := 1; ; tries++ { // one for each limit, once what was settled does not count
 		callCtx, cancel := context.WithTimeout(ctx, e.cfg.CallTimeout)
 		reply, err := lua.Allow(callCtx, e.redis, args)
 		cancel()
@@ -158,7 +161,7 @@ func (e *Engine) allow(ctx context.Context, user int64, claim string, life time.
 		default:
 			return nil, fmt.Errorf("%w: allow.lua answered %d", ErrCorrupt, reply.Allowance)
 		}
-		if again || !e.forgetSettled(ctx, user, reply.Members) {
+		if tries > 2 || !e.forgetSettled(ctx, user, reply.Members) {
 			return nil, refusal
 		}
 	}

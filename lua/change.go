@@ -31,6 +31,7 @@ const (
 	ChangeBadTimes    ChangeOutcome = -6
 	ChangeUncounted   ChangeOutcome = -7
 	ChangeOvertaken   ChangeOutcome = -8
+	ChangeCorrupt     ChangeOutcome = -9
 )
 
 // ChangeArgs change the terms of a drop.

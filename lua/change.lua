@@ -26,7 +26,7 @@
 -- total, …}: the outcome, 1 if it was known before, and the drop as it is then, all
 -- sizes; {outcome} alone where there is no such drop. The error HFFENCED says that nothing was done.
 local MADE, NO_DROP, ENDED, STARTED, NOT_ENOUGH = 1, -1, -2, -3, -4
-local UNKNOWN_SIZE, BAD_TIMES, UNCOUNTED, OVERTAKEN = -5, -6, -7, -8
+local UNKNOWN_SIZE, BAD_TIMES, UNCOUNTED, OVERTAKEN, CORRUPT = -5, -6, -7, -8, -9
 
 local meta, drop = KEYS[1], KEYS[2]
 local token, id, events, number, force, early = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6] == '1'
@@ -87,8 +87,9 @@ for i = SIZES, #ARGV, 2 do
   if not pool then
     wrong = wrong or UNKNOWN_SIZE
   elseif not force and pool.available + pool.held + pool.sold ~= pool.total then
-    -- Of these sizes alone: what does not add up can still be paused and ended.
-    return redis.error_reply('HFCORRUPT ' .. drop .. ' size ' .. size .. ': available + held + sold ~= total')
+    -- Of these sizes alone: what does not add up can still be paused and ended. A
+    -- decision like others, or no later change would have its turn.
+    wrong = wrong or CORRUPT
   else
     local available = total - pool.held - pool.sold
     if available < 0 then wrong = wrong or NOT_ENOUGH end

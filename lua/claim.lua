@@ -22,7 +22,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local m = redis.call('HMGET', meta, 'claim', 'claimed', 'epoch')
 if renew and m[1] ~= claim then return -1 end
 if (m[3] or '0') ~= seen then return 0 end
-if m[1] and m[1] ~= claim and now - tonumber(m[2]) < patience then return 0 end
+-- A claim of the future is of a server whose clock was ahead: nobody renews that.
+if m[1] and m[1] ~= claim and math.abs(now - tonumber(m[2])) < patience then return 0 end
 redis.call('HSET', meta, 'claim', claim, 'claimed', now)
 redis.call('HDEL', meta, 'server')
 return 1

@@ -226,13 +226,17 @@ func (s *Store) change(ctx context.Context, drop, number int64) (underWay, error
 	return u, wrap("read a change", err)
 }
 
-// renumber gives a change that is not decided a greater number.
+// renumber gives a change that is not decided a greater number. It returns
+// ErrUnavailable where somebody else has given it one, or has finished it.
 func (s *Store) renumber(ctx context.Context, u underWay, number int64) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	_, err := s.pool.Exec(ctx, `
+	tag, err := s.pool.Exec(ctx, `
 		UPDATE drop_changes SET number = $3 WHERE drop_id = $1::bigint AND number = $2 AND outcome IS NULL`,
 		u.drop, u.number, number)
+	if err == nil && tag.RowsAffected() == 0 {
+		return fmt.Errorf("%w: others go on with change %d of drop %d", ErrUnavailable, u.number, u.drop)
+	}
 	return wrap("renumber a change", err)
 }
 
@@ -330,6 +334,7 @@ var refusalNames = map[error]string{
 	engine.ErrUnknownSize:    "unknown_size",
 	engine.ErrBadTimes:       "bad_times",
 	engine.ErrNotCounted:     "limit_not_counted",
+	engine.ErrCorrupt:        "corrupt",
 }
 
 // refusal is the error of an outcome; nil for one that was made.

@@ -69,7 +69,8 @@ const expired = `,
 // purchased follows the purchases added and the sizes counted; its arguments
 // are $6 and $7. A drop is sold out where its last unit is among them, of those too
 // that a change under way adds; what else that change does to it confirmChange sees. The
-// sizes that did not change are as they were, since all of the drop are locked.
+// sizes that did not change are as they were, since all of the drop are locked. The
+// event's id has the total, and the newest change: a total may come back.
 const purchased = `,
 		sold_out AS (
 			SELECT drop_id, sum(stock)::bigint AS total FROM (
@@ -84,7 +85,7 @@ const purchased = `,
 				user_id, size, NULL::bigint AS total, purchased_at AS occurred_at
 			FROM added
 			UNION ALL
-			SELECT 'sold_out_' || drop_id || '_' || total, '` + EventDropSoldOut + `', drop_id, NULL, NULL, NULL, total, now()
+			SELECT 'sold_out_' || drop_id || '_' || total || '_' || (SELECT change FROM drops WHERE id = drop_id), '` + EventDropSoldOut + `', drop_id, NULL, NULL, NULL, total, now()
 			FROM sold_out),
 		events AS (
 			INSERT INTO webhook_outbox (id, type, drop_id, reservation_id, user_id, size, total_stock, occurred_at)

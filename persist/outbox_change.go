@@ -24,7 +24,7 @@ func (o outbox) soldOutByChange(ctx context.Context, tx pgx.Tx, drop, unsoldBefo
 	_, err := tx.Exec(ctx, `
 		WITH events AS (
 			INSERT INTO webhook_outbox (id, type, drop_id, total_stock, occurred_at)
-			SELECT 'sold_out_' || drop_id || '_' || sum(total_stock), '`+EventDropSoldOut+`', drop_id, sum(total_stock), now()
+			SELECT 'sold_out_' || drop_id || '_' || sum(total_stock) || '_' || (SELECT change FROM drops WHERE id = drop_id), '`+EventDropSoldOut+`', drop_id, sum(total_stock), now()
 			FROM drop_sizes WHERE drop_id = $1::bigint AND '`+EventDropSoldOut+`' = ANY ($3::text[])
 			GROUP BY drop_id HAVING sum(sold) = sum(total_stock + coming) AND sum(sold) > 0
 			ON CONFLICT (id) DO NOTHING

@@ -9,7 +9,9 @@ import (
 	"github.com/holdfast/holdfast/persist"
 )
 
-func soldOutID(drop, total int64) string { return fmt.Sprintf("sold_out_%d_%d", drop, total) }
+func soldOutID(drop, total, change int64) string {
+	return fmt.Sprintf("sold_out_%d_%d_%d", drop, total, change)
+}
 
 // TestSoldOutByAChange has units taken away, and the writer sell while a change is under
 // way: sold out is told of where it is so, and nowhere else.
@@ -47,7 +49,7 @@ func TestSoldOutByAChange(t *testing.T) {
 				must(t, other.recon.Settle(t.Context()))
 				other.settled(d.ID, 1)
 			}
-			s.tells(allURL, append(before, soldOutID(d.ID, 1))...)
+			s.tells(allURL, append(before, soldOutID(d.ID, 1, 1))...)
 		})
 	}
 	t.Run("added", func(t *testing.T) {
@@ -59,7 +61,7 @@ func TestSoldOutByAChange(t *testing.T) {
 		buys(d.ID, 1)
 		_, err := s.steering().Change(t.Context(), d.ID, persist.Change{State: engine.StatePaused}, operator, "")
 		must(t, err)
-		s.tells(allURL, append(before, soldOutID(d.ID, 2))...)
+		s.tells(allURL, append(before, soldOutID(d.ID, 2, 0))...)
 	})
 	t.Run("not added after all", func(t *testing.T) {
 		before := s.events(allURL)
@@ -72,7 +74,17 @@ func TestSoldOutByAChange(t *testing.T) {
 		s.tells(allURL, before...)
 		_, err := s.steering().Change(t.Context(), d.ID, persist.Change{State: engine.StatePaused}, operator, "")
 		must(t, err)
-		s.tells(allURL, append(before, soldOutID(d.ID, 1))...)
+		s.tells(allURL, append(before, soldOutID(d.ID, 1, 1))...)
+	})
+	t.Run("again with the same total", func(t *testing.T) {
+		before := s.events(allURL)
+		d := s.sells(0, engine.SizeStock{Stock: 1})
+		buys(d.ID, 1)
+		for _, n := range []int64{5, -5} {
+			_, err := s.steering().Change(t.Context(), d.ID, add("", n), operator, "")
+			must(t, err)
+		}
+		s.tells(allURL, append(before, soldOutID(d.ID, 1, 0), soldOutID(d.ID, 1, 2))...)
 	})
 	t.Run("nothing sold", func(t *testing.T) {
 		before := s.events(allURL)

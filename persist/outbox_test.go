@@ -67,7 +67,7 @@ func TestEventsAreWrittenWithWhatTheyTellOf(t *testing.T) {
 	e.tells(sales.URL, first, eventID("purchase", d.ID, 4))
 	e.add(d.ID, rec("p", d.ID, 5, user, "42"), rec("x", d.ID, 6, user, "43"))
 	e.drain(w)
-	soldOut := fmt.Sprintf("sold_out_%d_3", d.ID)
+	soldOut := soldOutID(d.ID, 3, 0)
 	e.tells(sales.URL, first, eventID("purchase", d.ID, 4), eventID("purchase", d.ID, 5), soldOut)
 
 	list, err := e.store.ClaimDeliveries(t.Context(), allURL, 100, time.Minute)
@@ -96,7 +96,7 @@ func TestEventsAreWrittenWithWhatTheyTellOf(t *testing.T) {
 	e.add(d.ID, rec("p", d.ID, 7, user, "43"))
 	e.drain(w)
 	e.tells(sales.URL, first, eventID("purchase", d.ID, 4), eventID("purchase", d.ID, 5), soldOut,
-		eventID("purchase", d.ID, 7), fmt.Sprintf("sold_out_%d_4", d.ID))
+		eventID("purchase", d.ID, 7), soldOutID(d.ID, 4, 0))
 }
 
 // What arrives again is not told of again, also when the outbox has forgotten it.
@@ -112,7 +112,7 @@ func TestEventsOfReplaysAreNotRepeated(t *testing.T) {
 	e.add(d.ID, records...)
 	e.eventually("the commit", func() bool { return e.count(`SELECT count(*) FROM purchases`) == 2 })
 	must(t, w.Stop(t.Context()))
-	want := []string{eventID("purchase", d.ID, 1), eventID("purchase", d.ID, 2), eventID("expired", d.ID, 3), fmt.Sprintf("sold_out_%d_2", d.ID)}
+	want := []string{eventID("purchase", d.ID, 1), eventID("purchase", d.ID, 2), eventID("expired", d.ID, 3), soldOutID(d.ID, 2, 0)}
 	e.tells(allURL, want...)
 	heir := e.writer("heir", subscribed(everything()))
 	e.drain(heir)
@@ -135,7 +135,7 @@ func TestEventsAreInTheSameTransaction(t *testing.T) {
 	e.add(d.ID, rec("p", d.ID, 1, user, ""), rec("p", d.ID, 2, user, ""), rec("p", d.ID, 3, user, ""), rec("p", d.ID, 4, user+999, ""))
 	e.drain(w)
 	e.counted(d.ID, "", 2)
-	e.tells(allURL, eventID("purchase", d.ID, 1), eventID("purchase", d.ID, 2), fmt.Sprintf("sold_out_%d_2", d.ID))
+	e.tells(allURL, eventID("purchase", d.ID, 1), eventID("purchase", d.ID, 2), soldOutID(d.ID, 2, 0))
 
 	// … and what cannot be told of is not purchased.
 	other := e.drop(engine.SizeStock{Stock: 2})

@@ -73,7 +73,7 @@ func (r *Reconciler) rebuild(ctx context.Context, partition int, o rebuildOption
 	if err != nil {
 		return Rebuilt{}, err
 	}
-	w := &rebuilding{r: r, claim: claim, done: Rebuilt{
+	w := &rebuilding{r: r, claim: claim, asked: o.asked, done: Rebuilt{
 		Partition: partition,
 		Epoch:     max(before.Epoch, standing.Epoch) + 1,
 		Lossy:     standing.Lossy || standing.Admitted, // asked for, so something may be wrong
@@ -149,6 +149,7 @@ func (r *Reconciler) tell(d Rebuilt, first bool) {
 type rebuilding struct {
 	r     *Reconciler
 	claim *engine.Rebuild
+	asked bool  // by somebody who sees that something is wrong
 	only  int64 // this drop alone; 0: all
 	done  Rebuilt
 }
@@ -254,7 +255,7 @@ func (w *rebuilding) bring(ctx context.Context, d *dropState) error {
 			margin += size.Stock - size.Sold
 		}
 	}
-	if stock == nil {
+	if stock == nil || w.asked || !addsUp(stock) {
 		if err := w.countSales(ctx, d); err != nil {
 			return err
 		}
@@ -322,8 +323,8 @@ func (w *rebuilding) restore(ctx context.Context, drop int64) error {
 	})
 }
 
-// countSales counts the receipts of a drop that Redis lacked: some may have
-// been there, where a foreign hand took the drop's counters alone.
+// countSales counts the receipts of a drop that Redis lacked, or that somebody asks to set
+// right: a foreign hand may have been in the drop's counters.
 func (w *rebuilding) countSales(ctx context.Context, d *dropState) error {
 	sales, err := w.claim.Sales(ctx, d.drop.ID)
 	d.counted.Sold = map[string]int64{}
@@ -331,6 +332,11 @@ func (w *rebuilding) countSales(ctx context.Context, d *dropState) error {
 		d.counted.Sold[d.pool(size)] += n
 	}
 	return err
+}
+
+// addsUp says whether each size has as many units as its counters say.
+func addsUp(s *engine.Stock) bool {
+	return !slices.ContainsFunc(s.Sizes, func(c engine.SizeCount) bool { return c.Available+c.Held+c.Sold != c.Total })
 }
 
 // countHolds counts the holds one by one, and ends those that Postgres knows
@@ -385,6 +391,13 @@ func (w *rebuilding) revoke(ctx context.Context, drops map[int64]*dropState, hol
 			n++
 		}
 		ended, err := w.claim.Revoke(ctx, drop, ids)
+		if errors.Is(err, engine.ErrCorrupt) { // its counters do not add up: they are counted by now
+			counted := drops[drop].counted
+			counted.Force = true
+			if _, _, err = w.claim.Level(ctx, drop, counted); err == nil {
+				ended, err = w.claim.Revoke(ctx, drop, ids)
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -182,14 +182,15 @@ func (r *Reconciler) pass(ctx context.Context) error {
 		}
 	}
 	// Whatever keeps one drop's change from being finished: the others are served.
-	if err := r.steering.FinishCutShort(ctx); err != nil {
+	if err := r.steering.FinishCutShort(ctx); err != nil && !errors.Is(err, errListChanges) {
 		r.cfg.Log.Error("a change of a drop could not be finished; it is tried again", "err", err)
 	}
 	return errors.Join(errs...)
 }
 
 // look rebuilds a partition that is fenced, or whose writers are: a rebuild
-// that raised the epoch and died with its Redis has left them without one. It
+// that raised the epoch and died with its Redis has left them without one, or
+// Postgres lost it, in a restore or a fail-over. It
 // waits until no rebuild can be under way elsewhere, which would be served too.
 func (r *Reconciler) look(ctx context.Context, p int, raised Epochs) error {
 	r.cfg.Engine.NotBefore(p, raised.Admitted)
@@ -198,7 +199,15 @@ func (r *Reconciler) look(ctx context.Context, p int, raised Epochs) error {
 		return err
 	}
 	epoch := r.cfg.Engine.Epoch(p)
-	orphaned := admitted && raised.Orphaned && epoch < raised.Epoch && epoch >= raised.Admitted
+	if admitted && epoch > raised.Epoch { // admitted since, or Postgres has gone back: it takes nothing from writers
+		all, err := r.cfg.Store.allEpochs(ctx)
+		if err != nil {
+			return err
+		}
+		raised = all[p]
+	}
+	behind := admitted && epoch > raised.Epoch
+	orphaned := admitted && raised.Orphaned && epoch < raised.Epoch && epoch >= raised.Admitted || behind
 	if admitted && !orphaned {
 		if epoch == raised.Epoch && raised.Admitted < epoch { // who admitted it could not note it
 			return r.cfg.Store.admitted(ctx, p, epoch)

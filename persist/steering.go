@@ -56,8 +56,8 @@ const steeringTries = 50
 // with replayed set.
 //
 // Refusals: engine.ErrDropNotFound, ErrEnded, ErrAlreadyStarted, ErrNotEnough,
-// ErrSizeRequired, ErrUnknownSize, ErrBadTimes, ErrNotCounted, ErrIdempotencyConflict, ErrOverloaded,
-// and ErrTooMuch. ErrUnavailable, engine.ErrUnavailable and ErrFenced: the outcome is unknown; a repeat with
+// ErrSizeRequired, ErrUnknownSize, ErrBadTimes, ErrNotCounted, ErrCorrupt, ErrIdempotencyConflict,
+// ErrOverloaded, and ErrTooMuch. ErrUnavailable, engine.ErrUnavailable and ErrFenced: the outcome is unknown; a repeat with
 // the key gets it, and what was begun is made within seconds all the same.
 func (s *Steering) Change(ctx context.Context, drop int64, c Change, by By, key string) (replayed bool, err error) {
 	for range steeringTries {
@@ -118,7 +118,10 @@ func (s *Steering) finish(ctx context.Context, u underWay) (outcome string, err 
 		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	done, err := s.cfg.Store.change(ctx, u.drop, u.number)
-	if err == nil && done.outcome == "" {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		err = anotherNumber(u)
+	case err == nil && done.outcome == "":
 		err = fmt.Errorf("%w: change %d of drop %d has no outcome", ErrUnavailable, u.number, u.drop)
 	}
 	return done.outcome, err
@@ -129,8 +132,8 @@ func (s *Steering) finish(ctx context.Context, u underWay) (outcome string, err 
 // Then the change gets a number above them.
 func (s *Steering) overtaken(ctx context.Context, u underWay) (_ underWay, done bool, err error) {
 	now, err := s.cfg.Store.change(ctx, u.drop, u.number)
-	if errors.Is(err, ErrNotFound) { // somebody else gave it another number
-		err = fmt.Errorf("%w: change %d of drop %d has another number now", ErrUnavailable, u.number, u.drop)
+	if errors.Is(err, ErrNotFound) {
+		err = anotherNumber(u)
 	}
 	if err != nil || now.outcome != "" {
 		return now, true, err
@@ -152,6 +155,14 @@ func (s *Steering) overtaken(ctx context.Context, u underWay) (_ underWay, done 
 	return now, false, nil
 }
 
+// anotherNumber is the error of who goes on with a change to which somebody else gave a number.
+func anotherNumber(u underWay) error {
+	return fmt.Errorf("%w: change %d of drop %d has another number now", ErrUnavailable, u.number, u.drop)
+}
+
+// errListChanges: it is not known whether a change was cut short.
+var errListChanges = errors.New("changes cut short cannot be listed")
+
 // cutShortAfter is the age from which on a change that is not finished counts as
 // cut short. To finish one too early does no harm.
 const cutShortAfter = time.Second
@@ -161,7 +172,7 @@ const cutShortAfter = time.Second
 func (s *Steering) FinishCutShort(ctx context.Context) error {
 	list, err := s.cfg.Store.cutShort(ctx, cutShortAfter)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errListChanges, err)
 	}
 	var errs []error
 	for _, begun := range list {

@@ -165,6 +165,10 @@ func TestFaultsOfRedis(t *testing.T) {
 	}
 	config(t, admin, "appendonly", "yes", "appendfsync", "always", "maxmemory-policy", "noeviction", "notify-keyspace-events", "Ex", "hz", "100", "active-expire-effort", "10")
 
+	config(t, admin, "min-replicas-to-write", "1")
+	finds(t, p.examine(t), doctor.Fail, "redis rights", "NOREPLICAS", "min-replicas-to-write")
+	config(t, admin, "min-replicas-to-write", "0")
+
 	if err := admin.Set(t.Context(), own.Prefix+":partitions", "16", 0).Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,9 @@ func (d *Doctor) examineRedis(ctx context.Context, r *Report) {
 func (d *Doctor) rights(ctx context.Context, r *Report) {
 	missing, err := d.cfg.Engine.MissingRights(ctx)
 	switch {
-	case err != nil: // no answer is told of elsewhere
+	case err != nil:
+		r.fail("redis rights", "read what Redis says: NOREPLICAS wants replicas (min-replicas-to-write), MISCONF a disk that takes writes",
+			"commands cannot be tried: %v", err)
 	case len(missing) > 0:
 		r.fail("redis rights", redisACL, "its user may not: %s", strings.Join(missing, ", "))
 	default:

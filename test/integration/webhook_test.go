@@ -111,7 +111,7 @@ func TestWebhooks(t *testing.T) {
 	s := newShop(t, first)
 	people := d.people(t, 20)
 	id, short := s.open(20, nil), s.open(20, object{"hold_seconds": 0.3})
-	want := map[string]string{fmt.Sprintf("sold_out_%d_20", id): "drop.sold_out"}
+	want := map[string]string{fmt.Sprintf("sold_out_%d_20_0", id): "drop.sold_out"}
 	lapse := func(from, to int) {
 		for _, r := range s.hold(short, people[from:to]) {
 			want[fmt.Sprintf("expired_%d", r.ID)] = "reservation.expired"
@@ -138,7 +138,7 @@ func TestWebhooks(t *testing.T) {
 		want[fmt.Sprintf("purchase_%d", r.ID)] = "purchase.completed"
 	}
 	all.hear(t, want)
-	sales.hear(t, map[string]string{fmt.Sprintf("sold_out_%d_20", id): "drop.sold_out"})
+	sales.hear(t, map[string]string{fmt.Sprintf("sold_out_%d_20_0", id): "drop.sold_out"})
 	d.balanced(t)
 	d.want(t, len(want), `SELECT count(*) FROM webhook_outbox`)
 }
