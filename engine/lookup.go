@@ -13,8 +13,9 @@ const (
 	// lookupDue is how many lapsed but unreleased holds a lookup looks
 	// through: more than a sweep leaves behind unless very many lapse at once.
 	lookupDue = 200
-	// lookupLedger is how many of the newest ledger entries it looks through.
-	lookupLedger = 1000
+	// lookupLedger is how many of the newest ledger entries it looks through. Each may have a
+	// hundred records, and Redis does nothing else meanwhile: 3 ms for as many.
+	lookupLedger = 100
 )
 
 // Reservation says where a reservation stands, from Redis alone: ErrReservationNotFound

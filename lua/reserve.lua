@@ -125,10 +125,10 @@ for i = FIRST, #ARGV, STEP do
     if corrupt then return corrupt end
     if not pool then
       r = UNKNOWN_SIZE
+    elseif pool[1] <= 0 then
+      r = OUT_OF_STOCK -- before the limit: whoever asks, all may learn that it is gone
     elseif limit > 0 and taken[user] >= limit then
       r = LIMIT_REACHED
-    elseif pool[1] <= 0 then
-      r = OUT_OF_STOCK
     elseif seq >= max_seq then
       r = EXHAUSTED
     elseif challenge and ARGV[i + 3] ~= '1' then

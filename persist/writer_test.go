@@ -490,3 +490,29 @@ func (l *lines) String() string {
 }
 
 func (l *lines) count(what string) int { return strings.Count(fmt.Sprint(l), what) }
+
+// TestWriterWithAPostgresTooSlowForABatch has Postgres take longer for a batch than it may: it is
+// brought in parts, until they are small enough.
+func TestWriterWithAPostgresTooSlowForABatch(t *testing.T) {
+	const sales = 300
+	s := newShop(t)
+	user, d := s.user(), s.sells(0, engine.SizeStock{Stock: sales})
+	for range sales {
+		s.buy(d.ID, user, "")
+	}
+	_, err := s.sql.Exec(t.Context(), `
+		CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.005); RETURN NEW; END $$;
+		CREATE TRIGGER slow BEFORE INSERT ON purchases FOR EACH ROW EXECUTE FUNCTION slow()`)
+	must(t, err)
+	store, err := persist.Open(persist.Config{URL: s.DatabaseURL, MaxConns: 4, Timeout: time.Second})
+	must(t, err)
+	defer store.Close()
+	w := s.writer("w", func(c *persist.WriterConfig) { c.Store = store })
+	waited, stop := context.WithTimeout(t.Context(), 60*time.Second)
+	defer stop()
+	must(t, w.Drain(waited, nil))
+	if n := s.count(`SELECT count(*) FROM purchases`); n != sales {
+		t.Errorf("%d purchases, want %d", n, sales)
+	}
+	s.audited()
+}

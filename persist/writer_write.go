@@ -3,6 +3,7 @@ package persist
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -52,27 +53,37 @@ func distinct(records []record) (now, later []record) {
 }
 
 // commit writes distinct records of one partition and epoch in one
-// transaction. A refused one is split until the bad record stands alone.
+// transaction, in several where Postgres takes too long for one. A refused one is
+// split until the bad record stands alone.
 func (w *Writer) commit(records []record) error {
 	ends := make([]engine.End, len(records))
 	for i, r := range records {
 		ends[i] = r.End
 	}
-	var done written
+	var purchases int64
 	spans := w.beginSpans(ends)
 	defer spans.end()
-	err := w.persistently(w.postgres, func(ctx context.Context) (err error) {
+	left, most := ends, max(1, len(ends))
+	err := w.persistently(w.postgres, func(ctx context.Context) error {
 		ctx = spans.in(ctx)
-		began := time.Now()
-		done, err = w.cfg.Store.writeEnds(ctx, records[0].partition, records[0].epoch, ends, w.outbox)
-		if err == nil {
-			w.metrics.batch(time.Since(began), len(ends), done)
+		for len(left) > 0 {
+			part, began := left[:min(most, len(left))], time.Now()
+			done, err := w.cfg.Store.writeEnds(ctx, records[0].partition, records[0].epoch, part, w.outbox)
+			if errors.Is(err, context.DeadlineExceeded) {
+				most = max(1, len(part)/2) // fewer will do, unless Postgres is away
+			}
+			if err != nil {
+				return err
+			}
+			w.metrics.batch(time.Since(began), len(part), done)
+			purchases += done.purchases
+			left = left[len(part):]
 		}
-		return err
+		return nil
 	})
 	switch {
 	case err == nil:
-		return w.compare(records, ends, done.purchases)
+		return w.compare(records, ends, purchases)
 	case !refusesData(err):
 		return err
 	case len(records) == 1:

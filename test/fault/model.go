@@ -118,10 +118,10 @@ func (m terms) step(state string, s step) (bool, string) {
 // refusal is how a new reservation would be refused now; "" if it would not.
 func (m terms) refusal(state string, s step) string {
 	switch {
-	case m.limit > 0 && int(state[m.holds+s.user]) >= m.limit:
-		return "limit_reached"
 	case m.available(state, s.size) <= 0:
 		return "out_of_stock"
+	case m.limit > 0 && int(state[m.holds+s.user]) >= m.limit:
+		return "limit_reached"
 	}
 	return ""
 }

@@ -87,10 +87,10 @@ func (s *State) grant(g *Guards, d *Drop, drop int8, now int64, closed, maxSeq i
 	switch {
 	case pool == nil:
 		return Granted{Code: UnknownSize}
-	case d.Limit > 0 && d.Buyers[w.User] >= d.Limit && !g.NoLimit:
-		return Granted{Code: LimitReached}
 	case pool.Available <= 0 && !g.NoStock:
 		return Granted{Code: OutOfStock}
+	case d.Limit > 0 && d.Buyers[w.User] >= d.Limit && !g.NoLimit:
+		return Granted{Code: LimitReached}
 	case d.Seq >= maxSeq:
 		return Granted{Code: Exhausted}
 	}
