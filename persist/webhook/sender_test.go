@@ -34,7 +34,7 @@ func TestMessages(t *testing.T) {
 		c.Metrics = reg
 		c.Secrets = append([]string{"whsec_" + strings.Repeat("A", 32)}, c.Secrets...) // the receiver knows the older one
 	})
-	e.become(persist.DeliveryDone, 4, 10*time.Second)
+	e.become(persist.DeliveryDone, 4, 30*time.Second)
 	want := map[string]string{
 		"purchase_11":    `{"type":"purchase.completed","timestamp":"2026-11-23T18:00:20.731Z","data":{"id":11,"UserId":42,"DropId":7,"size":"43","purchased_at":"2026-11-23T18:00:20.731Z"}}`,
 		"purchase_12":    `{"type":"purchase.completed","timestamp":"2026-11-23T18:00:20.000Z","data":{"id":12,"UserId":42,"DropId":7,"size":null,"purchased_at":"2026-11-23T18:00:20.000Z"}}`,
@@ -213,7 +213,7 @@ func TestDeadAndResent(t *testing.T) {
 	e.purchases(1, 5, r.URL)
 	reg := prometheus.NewRegistry()
 	e.sender([]string{r.URL}, func(c *webhook.Config) { c.Tries, c.Metrics = 3, reg })
-	e.become(persist.DeliveryDead, 5, 10*time.Second)
+	e.become(persist.DeliveryDead, 5, 30*time.Second)
 	e.eventually("the dead as a metric", func() bool {
 		return metric(t, reg, "holdfast_webhook_dead", "") == 5 && metric(t, reg, "holdfast_webhook_backlog", "") == 0
 	})
@@ -229,13 +229,13 @@ func TestDeadAndResent(t *testing.T) {
 	}
 	close(mended)
 	must(t, e.store.Resend(t.Context(), dead[0].ID))
-	e.become(persist.DeliveryDone, 1, 10*time.Second)
+	e.become(persist.DeliveryDone, 1, 30*time.Second)
 	n, err := e.store.ResendDead(t.Context())
 	must(t, err)
 	if n != 4 {
 		t.Errorf("%d resent, want 4", n)
 	}
-	e.become(persist.DeliveryDone, 5, 10*time.Second)
+	e.become(persist.DeliveryDone, 5, 30*time.Second)
 	for id, n := range r.each() {
 		if n != 4 {
 			t.Errorf("%s came %d times, want three in vain and one", id, n)
@@ -335,7 +335,7 @@ func TestTLS(t *testing.T) {
 		c.Roots = x509.NewCertPool()
 		c.Roots.AddCert(r.Certificate())
 	})
-	e.become(persist.DeliveryDone, 3, 10*time.Second)
+	e.become(persist.DeliveryDone, 3, 30*time.Second)
 }
 
 func TestTwoSendersShareTheWork(t *testing.T) {

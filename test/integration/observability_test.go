@@ -133,14 +133,14 @@ func TestDashboardShowsASale(t *testing.T) {
 	defer func() { _ = socket.Close(); <-watching }()
 
 	queries, people := dashboard(t), d.people(t, 20)
-	lapsing := s.open(100_000, object{"hold_seconds": 1})
+	selling, lapsing := s.open(100_000, nil), s.open(100_000, object{"hold_seconds": 1})
 	gone := s.open(1, nil)
 	s.mustReserve(object{"dropId": gone, "userId": people[0]})
 	sell := func() { // a little of everything
 		for _, person := range people {
-			bought := s.mustReserve(object{"dropId": lapsing, "userId": person})
+			bought := s.mustReserve(object{"dropId": selling, "userId": person})
 			s.mustBuy(bought.ID)
-			s.call("POST", "/api/drops/cancel", object{"reservationId": s.mustReserve(object{"dropId": lapsing, "userId": person}).ID}, nil)
+			s.call("POST", "/api/drops/cancel", object{"reservationId": s.mustReserve(object{"dropId": selling, "userId": person}).ID}, nil)
 			s.mustReserve(object{"dropId": lapsing, "userId": person})
 			s.reserve(object{"dropId": gone, "userId": person})
 			s.call("GET", "/api/drops", nil, nil)
