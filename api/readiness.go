@@ -89,11 +89,11 @@ func (a *API) askAll() readiness {
 		Redis: component{stateOK}, Postgres: component{stateOK}, Scripts: component{stateOK},
 		Settings: settingsState{component: component{stateOK}}, Fencing: fencingComponent{component: component{stateOK}},
 	}
-	var redisErr, writesErr, scriptsErr, postgresErr, settingsErr error
+	var redisErr, scriptsErr, postgresErr, settingsErr error
 	var refusing int
 	var wg sync.WaitGroup
 	wg.Go(func() { redisErr = a.engine.Ping(ctx) })
-	wg.Go(func() { refusing, writesErr = a.engine.RefusingWrites(ctx) })
+	wg.Go(func() { refusing = a.engine.RefusingWrites(ctx) })
 	wg.Go(func() { scriptsErr = a.engine.LoadScripts(ctx) })
 	wg.Go(func() { postgresErr = a.catalogue.store.Ping(ctx) })
 	wg.Go(func() { r.Settings.Problems, settingsErr = a.settings.problems(ctx, a.engine.CheckSettings) })
@@ -125,7 +125,7 @@ func (a *API) askAll() readiness {
 	if r.Fencing.Fenced == r.Fencing.Partitions || refusing == r.Fencing.Partitions {
 		r.Status = "unavailable"
 	}
-	if redisErr != nil || writesErr != nil {
+	if redisErr != nil {
 		r.Status, r.Redis.State = "unavailable", stateNoAnswer
 	}
 	return r

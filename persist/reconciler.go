@@ -157,16 +157,16 @@ func (r *Reconciler) pass(ctx context.Context) error {
 		wg   sync.WaitGroup
 	)
 	// Before Redis is asked: what is served there is then at least as new.
-	raised, err := r.cfg.Store.allEpochs(ctx)
-	if err != nil {
-		errs = append(errs, err) // partitions that are fenced are found and told of all the same
+	raised, away := r.cfg.Store.allEpochs(ctx)
+	if away != nil {
+		errs = append(errs, away) // partitions that are fenced are found and told of all the same
 	}
 	slots := make(chan struct{}, parallel)
 	for p := range r.cfg.Engine.Partitions() {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := r.look(ctx, p, raised[p]); err != nil {
+			if err := r.look(ctx, p, raised[p], away == nil); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -182,8 +182,10 @@ func (r *Reconciler) pass(ctx context.Context) error {
 		}
 	}
 	// Whatever keeps one drop's change from being finished: the others are served.
-	if err := r.steering.FinishCutShort(ctx); err != nil && !errors.Is(err, errListChanges) {
-		r.cfg.Log.Error("a change of a drop could not be finished; it is tried again", "err", err)
+	if away == nil {
+		if err := r.steering.FinishCutShort(ctx); err != nil {
+			r.cfg.Log.Error("a change of a drop could not be finished; it is tried again", "err", err)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -192,21 +194,22 @@ func (r *Reconciler) pass(ctx context.Context) error {
 // that raised the epoch and died with its Redis has left them without one, or
 // Postgres lost it, in a restore or a fail-over. It
 // waits until no rebuild can be under way elsewhere, which would be served too.
-func (r *Reconciler) look(ctx context.Context, p int, raised Epochs) error {
+// Where Postgres is away, what it has raised is not known.
+func (r *Reconciler) look(ctx context.Context, p int, raised Epochs, known bool) error {
 	r.cfg.Engine.NotBefore(p, raised.Admitted)
 	admitted, err := r.cfg.Engine.Refresh(ctx, p)
 	if err != nil {
 		return err
 	}
 	epoch := r.cfg.Engine.Epoch(p)
-	if admitted && epoch > raised.Epoch { // admitted since, or Postgres has gone back: it takes nothing from writers
+	if known && admitted && epoch > raised.Epoch { // admitted since, or Postgres has gone back: it takes nothing from writers
 		all, err := r.cfg.Store.allEpochs(ctx)
 		if err != nil {
 			return err
 		}
 		raised = all[p]
 	}
-	behind := admitted && epoch > raised.Epoch
+	behind := known && admitted && epoch > raised.Epoch
 	orphaned := admitted && raised.Orphaned && epoch < raised.Epoch && epoch >= raised.Admitted || behind
 	if admitted && !orphaned {
 		if epoch == raised.Epoch && raised.Admitted < epoch { // who admitted it could not note it

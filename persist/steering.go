@@ -160,9 +160,6 @@ func anotherNumber(u underWay) error {
 	return fmt.Errorf("%w: change %d of drop %d has another number now", ErrUnavailable, u.number, u.drop)
 }
 
-// errListChanges: it is not known whether a change was cut short.
-var errListChanges = errors.New("changes cut short cannot be listed")
-
 // cutShortAfter is the age from which on a change that is not finished counts as
 // cut short. To finish one too early does no harm.
 const cutShortAfter = time.Second
@@ -172,7 +169,7 @@ const cutShortAfter = time.Second
 func (s *Steering) FinishCutShort(ctx context.Context) error {
 	list, err := s.cfg.Store.cutShort(ctx, cutShortAfter)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errListChanges, err)
+		return err
 	}
 	var errs []error
 	for _, begun := range list {

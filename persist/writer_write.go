@@ -63,7 +63,7 @@ func (w *Writer) commit(records []record) error {
 	var purchases int64
 	spans := w.beginSpans(ends)
 	defer spans.end()
-	left, most := ends, max(1, len(ends))
+	left, most := ends, len(ends)
 	err := w.persistently(w.postgres, func(ctx context.Context) error {
 		ctx = spans.in(ctx)
 		for len(left) > 0 {

@@ -13,14 +13,15 @@ const redisACL = `docs/OPERATIONS.md, "Least privilege", has the user that does:
 
 func (d *Doctor) examineRedis(ctx context.Context, r *Report) {
 	e := d.cfg.Engine
-	d.rights(ctx, r)
 	found, err := e.Inspect(ctx)
-	if err != nil {
-		if strings.Contains(err.Error(), "NOPERM") {
-			r.fail("redis", "see redis rights: "+redisACL, "it cannot be looked at: %v", err)
-			return
-		}
+	denied := err != nil && strings.Contains(err.Error(), "NOPERM")
+	if err != nil && !denied {
 		r.fail("redis", "see that it runs, and that HOLDFAST_REDIS_URL has its address, user and password: redis-cli -u URL ping", "no answer: %v", err)
+		return
+	}
+	d.rights(ctx, r)
+	if denied {
+		r.fail("redis", "see redis rights: "+redisACL, "it cannot be looked at: %v", err)
 		return
 	}
 	for _, s := range found.Servers {

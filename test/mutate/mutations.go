@@ -556,7 +556,7 @@ var mutations = []mutation{
 	},
 	{
 		"reconciler: Postgres has gone back", "persist/reconciler.go",
-		`behind := admitted && epoch > raised.Epoch`, `behind := false`,
+		`behind := known && admitted && epoch > raised.Epoch`, `behind := false`,
 		"./persist", "TestPostgresGoesBack",
 	},
 	{
