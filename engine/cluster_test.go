@@ -265,7 +265,14 @@ func TestMasterIsKilledDuringASale(t *testing.T) {
 		served[d] = c.Master(slotOf(c, d))
 	}
 	dead := served[drops[0]]
+	if n := e.RefusingWrites(t.Context()); n != 0 {
+		t.Errorf("%d partitions take no writes", n)
+	}
 	dead.Kill()
+	// Those of the dead one at most, until its replica takes its place: the instance is of use still.
+	if n := e.RefusingWrites(t.Context()); n == e.Partitions() {
+		t.Errorf("%d of %d partitions take no writes", n, e.Partitions())
+	}
 	r.sellsOnOf(t, 5*time.Second, 3, func(d int64) bool { return served[d] != dead })
 	promoted := c.AwaitMaster(slot, dead, 15*time.Second)
 	r.sellsOn(t, 10*time.Second, 3)
